@@ -80,7 +80,8 @@ impl Steps {
     fn decide(&self, admitted: Admitted<()>) -> Allowed {
         match gateway::decide(admitted, &self.policy) {
             Ok(Decision::Forward(allowed, ())) => allowed,
-            Ok(Decision::Options(_) | Decision::TokenEndpoint(..)) | Err(_) => {
+            Ok(Decision::Options(_) | Decision::Guide(..) | Decision::TokenEndpoint(..))
+            | Err(_) => {
                 panic!("not allowed")
             }
         }

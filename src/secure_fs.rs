@@ -61,6 +61,15 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     options().create_new(true).open(path)
 }
 
+/// Opens a file to read it and to add to its end. Creates the file if necessary.
+///
+/// # Errors
+///
+/// When the file can be neither created nor opened.
+pub fn open_append(path: &Path) -> io::Result<File> {
+    options().append(true).read(true).create(true).open(path)
+}
+
 /// Replaces a file, and returns once the new content is on disk.
 ///
 /// # Errors

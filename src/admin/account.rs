@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Json};
 
 use super::api::LogoutResult;
 use super::context::AdminContext;
 use super::problem::AdminError;
+use crate::audit::{AuditEvent, AuditRecord};
+use crate::peer::Peer;
 use crate::session::{self, BodyKind, CurrentUser};
 
 /// Handles `GET /v1/whoami`: asks Nexudus, with the token that requests get.
@@ -25,7 +27,10 @@ pub(super) async fn whoami(
 /// process can remove.
 pub(super) async fn logout(
     State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
 ) -> Result<Json<LogoutResult>, Response> {
+    let (event, action) = (AuditEvent::Login, Some("logout"));
+    context.record(&peer, AuditRecord { event, action, ..AuditRecord::default() });
     let directory = context.clients.directory();
     let mut origins: Vec<_> = session::origins_with_login(directory)
         .into_iter()

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::records::{
-    ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
+    ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
+    LogoutResult, SelfCheck,
 };
+pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::RequestRecord;
@@ -219,6 +221,9 @@ pub struct ClientStatus {
     pub refused: u64,
     /// Time since the last request that was allowed.
     pub idle_s: Option<u64>,
+    /// What the client has used of its budgets.
+    #[serde(default)]
+    pub budgets: Vec<ClientBudget>,
 }
 
 /// `POST /v1/reload`.
@@ -267,7 +272,7 @@ pub struct Problem {
     pub problems: Vec<Report>,
 }
 
-/// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.
+/// The events of `GET /v1/events`; `?kinds=ready,session,request,approval` chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// At the beginning and after each change.
@@ -276,6 +281,8 @@ pub enum Event {
     Session(Box<SessionReport>),
     /// A request has ended.
     Request(Box<RequestRecord>),
+    /// A call waits for a person, or was decided: the number of changes so far.
+    Approval(u64),
     /// This many requests were lost because the reader was too slow.
     Lost(u64),
 }

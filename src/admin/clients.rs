@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
+use axum::{Extension, Json};
 
 use super::api::{ClientChanged, ClientRecord};
 use super::context::AdminContext;
 use super::problem::AdminError;
+use crate::audit::{AuditEvent, AuditRecord};
 use crate::clients::{self, ClientChange};
+use crate::peer::Peer;
 
 /// Handles `GET /v1/clients`.
 pub(super) async fn list(
@@ -26,6 +28,7 @@ pub(super) async fn list(
 /// Handles `POST /v1/clients`: makes one change. The next request sees it.
 pub(super) async fn change(
     State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
     change: Result<Json<ClientChange>, JsonRejection>,
 ) -> Result<Json<ClientChanged>, Response> {
     let invalid = |rejection: JsonRejection| {
@@ -33,12 +36,20 @@ pub(super) async fn change(
     };
     let Json(change) = change.map_err(invalid)?;
     let directory = context.clients.directory().to_owned();
+    let (action, client) = change.action_and_client();
+    let record = AuditRecord {
+        event: AuditEvent::Keys,
+        action: Some(action),
+        client: Some(client.to_owned()),
+        ..AuditRecord::default()
+    };
     // The file is synced to the disk, and another command may hold its lock.
     let changed = tokio::task::spawn_blocking(move || change.apply(&directory)).await;
     let keys = match changed {
         Ok(changed) => changed.map_err(|error| context.error_response(&error))?,
         Err(_) => return Err(context.error_response(&AdminError::Panic)),
     };
+    context.record(&peer, record);
     let key = keys.new.map(|key| key.expose().to_owned());
     Ok(Json(ClientChanged { key, replaced: keys.replaced }))
 }

@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::api::{ReloadResult, SessionReport, StopResult};
 use super::context::{AdminContext, DaemonCommand, Reply};
 use super::problem::AdminError;
+use crate::audit::{AuditEvent, AuditRecord};
+use crate::peer::Peer;
 
 pub(super) async fn stop(
     State(context): State<Arc<AdminContext>>,
@@ -66,6 +68,7 @@ pub(super) struct LoginParams {
 /// Reads the stored login again, if it is one of the daemon's own upstream.
 pub(super) async fn login(
     State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
     params: Result<Query<LoginParams>, QueryRejection>,
 ) -> Result<Json<SessionReport>, Response> {
     let own = &context.server.upstream;
@@ -78,23 +81,40 @@ pub(super) async fn login(
         return Err(context.error_response(&error));
     }
     context.session.credentials_changed().await;
+    context.record(&peer, event(AuditEvent::Login, "login"));
     Ok(Json(context.session_report()))
 }
 
-pub(super) async fn forget(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
+pub(super) async fn forget(
+    State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
+) -> Json<SessionReport> {
+    context.record(&peer, event(AuditEvent::Login, "logout"));
     context.session.log_out().await;
     Json(context.session_report_with_sources().await)
 }
 
-pub(super) async fn lock(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
+pub(super) async fn lock(
+    State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
+) -> Json<SessionReport> {
+    context.record(&peer, event(AuditEvent::Lock, "lock"));
     context.session.lock().await;
     Json(context.session_report())
 }
 
-pub(super) async fn unlock(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
+pub(super) async fn unlock(
+    State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
+) -> Json<SessionReport> {
+    context.record(&peer, event(AuditEvent::Lock, "unlock"));
     let mut changes = context.session.subscribe();
     context.session.unlock().await;
     // The effect is a token, or the reason why there is none.
     while context.session.status().renewing && changes.changed().await.is_ok() {}
     Json(context.session_report())
+}
+
+fn event(event: AuditEvent, action: &'static str) -> AuditRecord {
+    AuditRecord { event, action: Some(action), ..AuditRecord::default() }
 }

@@ -16,6 +16,8 @@ use super::api::{
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
 use super::problem::{render, response_for_profile};
+use crate::approvals::Approvals;
+use crate::audit::{Audit, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::with_profile_flag;
@@ -94,6 +96,10 @@ pub struct AdminState {
     pub upstreams: Vec<Upstream>,
     /// The named clients.
     pub clients: Clients,
+    /// The calls that wait for a person.
+    pub approvals: Approvals,
+    /// The record of what clients do, if there is one.
+    pub audit: Option<Audit>,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
@@ -179,6 +185,13 @@ impl AdminContext {
     /// Renders an error with the commands in its hint for this profile.
     pub(super) fn error_response(&self, error: &impl crate::problem::Problem) -> Response {
         response_for_profile(error, &self.server.profile)
+    }
+
+    /// Records what an operator did.
+    pub(super) fn record(&self, peer: &Peer, record: AuditRecord) {
+        if let Some(audit) = &self.audit {
+            audit.event(AuditRecord { uid: peer.uid(), ..record });
+        }
     }
 
     fn in_profile(&self, hint: &str) -> String {

@@ -1,6 +1,6 @@
 //! `/v1/events`: what happens, as it happens (server-sent events).
 //!
-//! `?kinds=ready,session,request` chooses; all by default. A reader that is too slow loses requests
+//! `?kinds=ready,session,request,approval` chooses; all by default. A reader that is too slow loses requests
 //! and receives their number.
 
 use std::collections::VecDeque;
@@ -57,20 +57,22 @@ struct EventKinds {
     ready: bool,
     session: bool,
     request: bool,
+    approval: bool,
 }
 
 impl EventKinds {
     /// Parses the names of kinds with commas between; without names, all kinds are chosen.
     fn parse(names: Option<&str>) -> Option<Self> {
         let Some(names) = names else {
-            return Some(Self { ready: true, session: true, request: true });
+            return Some(Self { ready: true, session: true, request: true, approval: true });
         };
-        let mut kinds = Self { ready: false, session: false, request: false };
+        let mut kinds = Self { ready: false, session: false, request: false, approval: false };
         for name in names.split(',') {
             match name {
                 "ready" => kinds.ready = true,
                 "session" => kinds.session = true,
                 "request" => kinds.request = true,
+                "approval" => kinds.approval = true,
                 _ => return None,
             }
         }
@@ -85,6 +87,7 @@ struct EventSource {
     session_changes: watch::Receiver<u64>,
     runtime: watch::Receiver<RuntimeState>,
     requests: Option<RequestReceiver>,
+    approvals: watch::Receiver<u64>,
     /// The last readiness that was sent, to see changes.
     readiness: Option<Readiness>,
     /// The last status that was sent, without its times.
@@ -102,6 +105,7 @@ impl EventSource {
             session_changes: context.session.subscribe(),
             runtime: context.runtime.clone(),
             requests: kinds.request.then(|| context.telemetry.requests.subscribe()),
+            approvals: context.approvals.subscribe(),
             readiness: None,
             session: None,
             pending: VecDeque::new(),
@@ -110,6 +114,9 @@ impl EventSource {
         };
         source.runtime.mark_unchanged();
         source.detect_changes();
+        if kinds.approval {
+            source.enqueue_approvals();
+        }
         source
     }
 
@@ -122,6 +129,10 @@ impl EventSource {
             tokio::select! {
                 changed = self.session_changes.changed() => changed.ok()?,
                 changed = self.runtime.changed() => changed.ok()?,
+                changed = self.approvals.changed(), if self.kinds.approval => {
+                    changed.ok()?;
+                    self.enqueue_approvals();
+                }
                 item = recv(&mut self.requests) => match item {
                     BroadcastItem::Request(request) => self.enqueue("request", &*request),
                     BroadcastItem::Lagged(count) => self.enqueue("lost", &count),
@@ -163,6 +174,11 @@ impl EventSource {
                 self.session = Some(without_times);
             }
         }
+    }
+
+    fn enqueue_approvals(&mut self) {
+        let number = *self.approvals.borrow_and_update();
+        self.enqueue("approval", &number);
     }
 
     fn enqueue(&mut self, name: &str, value: &impl Serialize) {

@@ -10,6 +10,7 @@ pub mod format;
 
 mod access;
 mod account;
+mod approvals;
 mod checks;
 mod clients;
 mod commands;
@@ -140,6 +141,8 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
         .route("/v1/clients", get(clients::list).post(clients::change))
+        .route("/v1/approvals", get(approvals::list).post(approvals::decide))
+        .route("/v1/approvals/{id}", get(approvals::show))
         .route("/v1/whoami", get(account::whoami))
         .route("/v1/config", get(queries::config))
         .route("/v1/doctor", post(checks::doctor))

@@ -19,7 +19,7 @@ pub(super) enum AdminError {
     #[error("this path takes another method")]
     WrongMethod,
     /// `?kinds=` names a kind of events that does not exist.
-    #[error("kinds are ready, session and request")]
+    #[error("kinds are ready, session, request and approval")]
     UnknownEvents,
     /// More clients follow the events than allowed.
     #[error("too many readers follow the events")]

@@ -1,6 +1,6 @@
 //! `/v1/status`: the state of the daemon in one response.
 
-use super::api::{API_VERSION, ClientStatus, RequestCounts, Status};
+use super::api::{API_VERSION, ClientBudget, ClientStatus, RequestCounts, Status};
 use super::context::AdminContext;
 use crate::clients;
 use crate::config::format_rate;
@@ -38,7 +38,15 @@ pub(super) fn status(context: &AdminContext) -> Status {
 
 fn client(status: &clients::ClientStatus) -> ClientStatus {
     let clients::ClientStatus {
-        name, limits, is_expired, requests, refused, idle, counted, ..
+        name,
+        limits,
+        is_expired,
+        requests,
+        refused,
+        idle,
+        counted,
+        budgets,
+        ..
     } = status;
     let formatted = |time| humantime::format_rfc3339_seconds(time).to_string();
     ClientStatus {
@@ -53,6 +61,7 @@ fn client(status: &clients::ClientStatus) -> ClientStatus {
         requests: *requests,
         refused: *refused,
         idle_s: idle.map(|idle| idle.as_secs()),
+        budgets: budgets.iter().map(ClientBudget::from).collect(),
     }
 }
 

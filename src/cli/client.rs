@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::client_list::{format_time, limits_json, list};
 use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits};
@@ -14,7 +15,8 @@ use crate::admin::format::pluralize;
 use crate::clients::{
     self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange,
 };
-use crate::config::{AnonymousAccess, Config, Rule, format_rate};
+use crate::config::{AnonymousAccess, Config, format_rate};
+use crate::gateway::Guide;
 use crate::problem::{ExitCode, Report};
 use crate::secret::Secret;
 
@@ -33,6 +35,9 @@ enum ClientAction {
         name: String,
         #[command(flatten)]
         limits: client_limits::LimitArgs,
+        /// Print beside it a text for the instructions of an agent that gets the key
+        #[arg(long)]
+        guide: bool,
     },
     /// Change the limits of a client; the key stays
     Set {
@@ -67,6 +72,10 @@ enum ClearedLimit {
     Expires,
     Rate,
     MaxRequests,
+    Ask,
+    MaxWrites,
+    MaxDeletes,
+    MaxBytes,
 }
 
 impl From<ClearedLimit> for Limit {
@@ -78,6 +87,10 @@ impl From<ClearedLimit> for Limit {
             ClearedLimit::Expires => Self::Expires,
             ClearedLimit::Rate => Self::Rate,
             ClearedLimit::MaxRequests => Self::MaxRequests,
+            ClearedLimit::Ask => Self::Ask,
+            ClearedLimit::MaxWrites => Self::MaxWrites,
+            ClearedLimit::MaxDeletes => Self::MaxDeletes,
+            ClearedLimit::MaxBytes => Self::MaxBytes,
         }
     }
 }
@@ -89,7 +102,7 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     match options.action {
-        ClientAction::Add { name, limits } => add(&name, limits, globals, print),
+        ClientAction::Add { name, limits, guide } => add(&name, limits, guide, globals, print),
         ClientAction::Set { name, limits, clear } => {
             let both = clear.iter().find(|limit| limits.sets(Limit::from(**limit)));
             if let Some(limit) = both.and_then(clap::ValueEnum::to_possible_value) {
@@ -112,6 +125,7 @@ pub(super) fn run(
 fn add(
     name: &str,
     flags: client_limits::LimitArgs,
+    has_guide: bool,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
@@ -120,9 +134,14 @@ fn add(
     let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
+    let guide = has_guide.then(|| Guide::of_client(&limits, &config));
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
-    show_key(name, &key, expires, globals, print).map_err(|error| {
+    let shown = match &guide {
+        Some(guide) => show_key_and_guide(name, &key, expires, guide, globals, print),
+        None => show_key(name, &key, expires, globals, print),
+    };
+    shown.map_err(|error| {
         let undone = clients.apply(ClientChange::Revoke { name: name.to_owned() });
         unshown(error, undone, "the client was not added")
     })?;
@@ -167,7 +186,12 @@ fn bounds(limits: &ClientPolicy) -> String {
     let rate = limits.rate.map(|rate| format!("rate {}", format_rate(rate)));
     let count = limits.max_requests.map(|most| format!("{} in all", pluralize(most, "request")));
     let expires = limits.expires.map(|at| format!("expires {}", format_time(at)));
-    [rate, count, expires].into_iter().flatten().map(|bound| format!("; {bound}")).collect()
+    let budgets = (!limits.budgets.is_empty()).then(|| limits.budgets.to_string());
+    [rate, count, budgets, expires]
+        .into_iter()
+        .flatten()
+        .map(|bound| format!("; {bound}"))
+        .collect()
 }
 
 fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
@@ -211,6 +235,32 @@ fn show_key(
         key.expose().to_owned()
     };
     match print.stream_line(&text)? {
+        true => Ok(()),
+        false => Err(CliError::Output(std::io::ErrorKind::BrokenPipe.into())),
+    }
+}
+
+/// Prints a key, and the text for the agent that gets it.
+fn show_key_and_guide(
+    name: &str,
+    key: &Secret,
+    expires: Option<SystemTime>,
+    guide: &Guide,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    if !globals.json {
+        show_key(name, key, expires, globals, print)?;
+        return print.line(&format!("\n{}", guide.text(name)));
+    }
+    let expires = expires.map(format_time);
+    let json = json!({
+        "name": name,
+        "key": key.expose(),
+        "expires": expires,
+        "guide": guide.text(name),
+    });
+    match print.stream_line(&format!("{json:#}"))? {
         true => Ok(()),
         false => Err(CliError::Output(std::io::ErrorKind::BrokenPipe.into())),
     }
@@ -270,64 +320,6 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
     ))
 }
 
-fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let clients = ClientStore::open(globals)?;
-    let views = clients.list()?;
-    clients.announce(globals, print);
-    if globals.json {
-        return print.json(&views.iter().map(client_json).collect());
-    }
-    let head = ["NAME", "MAY", "EXPIRES", "RATE", "USED"].map(str::to_owned);
-    let rows = views.iter().map(|view| {
-        let ClientStatus { name, limits, counted, .. } = view;
-        let used = limits.max_requests.map(|most| match counted {
-            Some(used) => format!("{used} of {most}"),
-            None => format!("unknown of {most}"),
-        });
-        [
-            name.clone(),
-            limits.to_string(),
-            limits.expires.map_or_else(|| "never".to_owned(), |at| format_expiry(view, at)),
-            limits.rate.map_or_else(|| "-".to_owned(), format_rate),
-            used.unwrap_or_else(|| "-".to_owned()),
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    if views.is_empty() {
-        let note = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
-        print.note(&globals.as_typed(note));
-        return Ok(());
-    }
-    print.table(&rows, "")
-}
-
-fn format_expiry(view: &ClientStatus, at: SystemTime) -> String {
-    if view.is_expired { "expired".to_owned() } else { format_time(at) }
-}
-
-fn client_json(view: &ClientStatus) -> serde_json::Value {
-    let ClientStatus { name, limits, is_expired: is_over, created, counted, .. } = view;
-    let mut json = limits_json(limits);
-    json["name"] = name.as_str().into();
-    json["created"] = format_time(*created).into();
-    json["expired"] = (*is_over).into();
-    json["used"] = (*counted).into();
-    json
-}
-
-fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
-    let texts =
-        |rules: &[Rule]| rules.iter().map(Rule::as_str).map(str::to_owned).collect::<Vec<_>>();
-    json!({
-        "read_only": limits.read_only,
-        "allow": texts(&limits.allow),
-        "deny": texts(&limits.deny),
-        "expires": limits.expires.map(format_time),
-        "rate": limits.rate.map(format_rate),
-        "max_requests": limits.max_requests,
-    })
-}
-
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let clients = ClientStore::open(globals)?;
     clients.apply(ClientChange::Revoke { name: name.to_owned() })?;
@@ -337,9 +329,4 @@ fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
     } else {
         print.line(&format!("revoked {name}"))
     }
-}
-
-/// Formats a time as RFC 3339 wants it.
-fn format_time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{CliError, Printer};
-use crate::clients::{ClientPolicy, Limit, LimitChange};
+use crate::clients::{Budget, Budgets, ClientPolicy, Limit, LimitChange};
 use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
 use crate::problem::ExitCode;
 
@@ -23,6 +23,11 @@ pub(super) struct LimitArgs {
     /// Nothing that deletes: DELETE, and commands that delete, cancel, void or refund
     #[arg(long)]
     no_delete: bool,
+    /// What one of these rules is about waits for a person; may be repeated
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    ask: Vec<Rule>,
+    #[command(flatten)]
+    budgets: BudgetArgs,
     /// The key stops working after this time, e.g. 8h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires: Option<Duration>,
@@ -32,6 +37,20 @@ pub(super) struct LimitArgs {
     /// So many requests in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_requests: Option<u64>,
+}
+
+/// What a client may use in a span of time, which begins with the first use.
+#[derive(clap::Args, Clone, Debug)]
+struct BudgetArgs {
+    /// So many requests that may change something, e.g. 50/day
+    #[arg(long, value_name = "N/TIME", value_parser = budget_of_requests)]
+    max_writes: Option<Budget>,
+    /// So many deletions, by DELETE or by a command, e.g. 5/day
+    #[arg(long, value_name = "N/TIME", value_parser = budget_of_requests)]
+    max_deletes: Option<Budget>,
+    /// So many bytes of responses, e.g. 200MiB/day
+    #[arg(long, value_name = "SIZE/TIME", value_parser = budget_of_bytes)]
+    max_bytes: Option<Budget>,
 }
 
 impl LimitArgs {
@@ -46,6 +65,10 @@ impl LimitArgs {
             Limit::ReadOnly => self.read_only,
             Limit::Allow => !self.allow.is_empty(),
             Limit::Deny => !self.deny.is_empty(),
+            Limit::Ask => !self.ask.is_empty(),
+            Limit::MaxWrites => self.budgets.max_writes.is_some(),
+            Limit::MaxDeletes => self.budgets.max_deletes.is_some(),
+            Limit::MaxBytes => self.budgets.max_bytes.is_some(),
             Limit::Expires => self.expires.is_some(),
             Limit::Rate => self.rate.is_some(),
             Limit::MaxRequests => self.max_requests.is_some(),
@@ -58,6 +81,12 @@ impl LimitArgs {
             read_only: self.read_only,
             allow: self.allow.into(),
             deny: self.deny.into(),
+            ask: self.ask.into(),
+            budgets: Budgets {
+                writes: self.budgets.max_writes,
+                deletes: self.budgets.max_deletes,
+                bytes: self.budgets.max_bytes,
+            },
             expires: self.expires.map(|after| now + after),
             rate: self.rate,
             max_requests: self.max_requests,
@@ -79,9 +108,11 @@ pub(super) fn check_rules(
     let idle: Vec<_> =
         limits.allow.iter().map(|rule| ineffective_allow(rule, limits, config)).collect();
     let unheard = limits.deny.iter().map(never_matches);
-    let warnings = idle.iter().cloned().chain(unheard);
+    let unasked = limits.ask.iter().map(|rule| ineffective_ask(rule, limits, config));
+    let warnings = idle.iter().cloned().chain(unheard).chain(unasked);
     warnings.flatten().for_each(|warning| print.warning(&warning));
-    if !idle.is_empty() && idle.iter().all(Option::is_some) {
+    let asks = limits.ask.iter().any(|rule| ineffective_ask(rule, limits, config).is_none());
+    if !idle.is_empty() && idle.iter().all(Option::is_some) && !asks {
         return Err(CliError::message(
             ExitCode::Usage,
             "with these rules nothing is allowed: the key would be good for nothing",
@@ -123,6 +154,22 @@ fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Opt
     never_matches(rule).or_else(unspelt).or_else(denied).or_else(unread)
 }
 
+/// Returns why a rule asks about nothing, if that is so: what is refused anyway is not asked about.
+fn ineffective_ask(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
+    let mut denied = config.policy.deny.iter().chain(limits.deny.iter());
+    let wider = denied.find(|deny| deny.covers(rule));
+    let is_unread = limits.read_only && !rule.can_read();
+    never_matches(rule)
+        .or_else(|| {
+            wider.map(|deny| format!("the rule `{rule}` asks nobody: `{deny}` is checked first"))
+        })
+        .or_else(|| {
+            is_unread.then(|| {
+                format!("the rule `{rule}` asks nobody: with --read-only there is only reading")
+            })
+        })
+}
+
 /// Returns why no request can match a rule, if that is so.
 fn never_matches(rule: &Rule) -> Option<String> {
     rule.why_unmatchable().map(|why| format!("the rule `{rule}` can never match: {why}"))
@@ -130,6 +177,14 @@ fn never_matches(rule: &Rule) -> Option<String> {
 
 fn rule(text: &str) -> Result<Rule, ParseError> {
     Rule::parse(text)
+}
+
+fn budget_of_requests(text: &str) -> Result<Budget, &'static str> {
+    Budget::parse_count(text).ok_or("a budget is written 50/day, 5/hour, 100/week or 10/30m")
+}
+
+fn budget_of_bytes(text: &str) -> Result<Budget, &'static str> {
+    Budget::parse_bytes(text).ok_or("a budget of bytes is written 200MiB/day or 10MiB/hour")
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {

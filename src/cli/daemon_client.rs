@@ -3,6 +3,7 @@
 //! `target.rs` chooses the daemon; commands go to its admin socket. Where none runs, a few commands act
 //! on the profile's files: only in this folder, which a test of the layout holds.
 
+mod audit_files;
 mod client_store;
 mod demo;
 mod effective_config;
@@ -13,6 +14,7 @@ mod target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(super) use self::audit_files::audit_path;
 pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;

@@ -54,6 +54,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "nexudus-proxy client add reports --read-only --expires 30d",
             "nexudus-proxy client add agent --allow 'GET /api/spaces/**' --rate 5/s",
+            "nexudus-proxy client add bot --ask 'DELETE /**' --max-writes 50/day --guide",
         ],
     ),
     (
@@ -66,6 +67,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("nexudus-proxy client rotate", &["nexudus-proxy client rotate reports"]),
     ("nexudus-proxy client list", &["nexudus-proxy client list --json"]),
     ("nexudus-proxy client revoke", &["nexudus-proxy client revoke reports"]),
+    ("nexudus-proxy approvals", &["nexudus-proxy approvals list", "nexudus-proxy approvals watch"]),
+    ("nexudus-proxy approvals list", &["nexudus-proxy approvals list --json"]),
+    ("nexudus-proxy approvals show", &["nexudus-proxy approvals show a7k2m9qx"]),
+    (
+        "nexudus-proxy approvals approve",
+        &[
+            "nexudus-proxy approvals approve a7k2m9qx",
+            "nexudus-proxy approvals approve a7k2m9qx --for 10m --rule",
+        ],
+    ),
+    ("nexudus-proxy approvals deny", &["nexudus-proxy approvals deny a7k2m9qx"]),
+    ("nexudus-proxy approvals watch", &["nexudus-proxy approvals watch --json"]),
+    ("nexudus-proxy audit", &["nexudus-proxy audit verify", "nexudus-proxy audit show"]),
+    ("nexudus-proxy audit verify", &["nexudus-proxy audit verify --json"]),
+    ("nexudus-proxy audit show", &["nexudus-proxy audit show --client agent"]),
     ("nexudus-proxy policy", &["nexudus-proxy policy explain GET /api/spaces/coworkers"]),
     (
         "nexudus-proxy policy explain",

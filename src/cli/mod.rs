@@ -1,8 +1,11 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod api;
+mod approvals;
+mod audit;
 mod client;
 mod client_limits;
+mod client_list;
 mod completions;
 mod config;
 mod config_flags;
@@ -34,6 +37,7 @@ mod service;
 mod status;
 mod tail;
 mod version;
+mod visible;
 mod wait;
 mod waiting;
 mod whoami;
@@ -82,6 +86,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Named local keys, each with limits of its own
     Client(client::ClientArgs),
+    /// Decide about the calls that wait for a person
+    Approvals(approvals::ApprovalsArgs),
+    /// Read and check the record of what clients did
+    Audit(audit::AuditArgs),
     /// Say which requests the rules allow
     Policy(policy::PolicyArgs),
     /// Run one command with a listener and a key of its own
@@ -195,6 +203,8 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Whoami(_)
         | Command::Doctor(_)
         | Command::Client(_)
+        | Command::Approvals(_)
+        | Command::Audit(_)
         | Command::Policy(_)
         | Command::Api(_)
         | Command::Open(_)
@@ -227,6 +237,8 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args, print),
         Command::Client(args) => client::run(args, globals, print),
+        Command::Approvals(args) => approvals::run(args, globals, print),
+        Command::Audit(args) => audit::run(args, globals, print),
         Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]
         Command::Run(args) => run::run(args, globals, print),

@@ -57,6 +57,7 @@ pub(super) fn run(
             "command": command,
             "client": client,
             "allowed": explained.is_allowed,
+            "asked": explained.is_asked,
             "code": explained.code,
             "rule": explained.rule,
             "reason": explained.reason,
@@ -74,6 +75,9 @@ pub(super) fn run(
 
 fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), CliError> {
     let outcome = match explained.code {
+        Some(code) if explained.is_asked => {
+            format!("would be asked ({code}): {}", explained.reason)
+        }
         Some(code) => format!("refused ({code}): {}", explained.reason),
         None => format!("allowed: {}", explained.reason),
     };
@@ -135,6 +139,7 @@ fn judge(
     let mut explained = explain(question, limits, &config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
+        explained.is_asked = false;
         explained.code = Some(ProblemKind::KeyRefused.code());
         explained.rule = None;
         explained.hint = None;

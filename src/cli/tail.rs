@@ -86,7 +86,9 @@ impl TailArgs {
                     print.warning(&format!("{count} requests came too fast and are not shown"));
                     continue;
                 }
-                Event::Request(_) | Event::Ready(_) | Event::Session(_) => continue,
+                Event::Request(_) | Event::Ready(_) | Event::Session(_) | Event::Approval(_) => {
+                    continue;
+                }
             };
             if !print.stream_line(&line)? {
                 return Ok(false);

@@ -11,3 +11,8 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
         Err(_) => None,
     }
 }
+
+/// Starts this on a thread for work that blocks, and waits for nothing.
+pub(super) fn start(work: impl FnOnce() + Send + 'static) {
+    drop(tokio::task::spawn_blocking(work));
+}

@@ -66,6 +66,17 @@ impl ClientChange {
         Self::Set { name: name.to_owned(), clear, given, no_delete }
     }
 
+    /// Returns what is done, and the client that it is done to.
+    pub fn action_and_client(&self) -> (&'static str, &str) {
+        match self {
+            Self::Add { name, .. } => ("add", name),
+            Self::Set { name, .. } => ("set", name),
+            Self::Rotate { name } => ("rotate", name),
+            Self::Restore { name, .. } => ("restore", name),
+            Self::Revoke { name } => ("revoke", name),
+        }
+    }
+
     /// Makes the change in the profile's file.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -123,6 +123,19 @@ pub enum QuotaError {
     /// All requests are used up.
     #[error("the client has used up its requests")]
     Exhausted,
+    /// A budget is used up.
+    #[error(
+        "the client has used up its {what}; they come back at {}",
+        humantime::format_rfc3339_seconds(*back)
+    )]
+    Budget {
+        /// What it counts.
+        what: &'static str,
+        /// When it comes back.
+        back: SystemTime,
+        /// How long until then.
+        after: Duration,
+    },
     /// The count could not be written, and without that the limit would mean nothing.
     #[error("the client's requests cannot be counted")]
     Uncounted,
@@ -136,6 +149,9 @@ impl Problem for QuotaError {
         match self {
             Self::Rate(after) => {
                 ProblemDetails::from(ProblemKind::RateExceeded).with_retry_after(*after)
+            }
+            Self::Budget { after, .. } => {
+                ProblemDetails::from(ProblemKind::BudgetExhausted).with_retry_after(*after)
             }
             Self::Exhausted | Self::Uncounted | Self::Unreserved => {
                 ProblemKind::QuotaExhausted.into()

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budgets;
 use crate::config::{Rate, Rule, RuleSet};
 
 /// The requests that a client may send.
@@ -17,6 +18,10 @@ pub struct ClientPolicy {
     pub allow: RuleSet,
     /// None of these rules may match a request.
     pub deny: RuleSet,
+    /// What one of these rules matches waits for a person, and is allowed then.
+    pub ask: RuleSet,
+    /// What the client may use in a span of time.
+    pub budgets: Budgets,
     /// When the key stops working.
     pub expires: Option<SystemTime>,
     /// Most requests in a span of time.
@@ -35,6 +40,14 @@ pub enum Limit {
     Allow,
     /// [`ClientPolicy::deny`].
     Deny,
+    /// [`ClientPolicy::ask`].
+    Ask,
+    /// [`Budgets::writes`].
+    MaxWrites,
+    /// [`Budgets::deletes`].
+    MaxDeletes,
+    /// [`Budgets::bytes`].
+    MaxBytes,
     /// [`ClientPolicy::expires`].
     Expires,
     /// [`ClientPolicy::rate`].
@@ -81,6 +94,21 @@ impl LimitChange {
             read_only: given.read_only || (limits.read_only && kept(Limit::ReadOnly)),
             allow: rules(Limit::Allow, &given.allow, &limits.allow),
             deny,
+            ask: rules(Limit::Ask, &given.ask, &limits.ask),
+            budgets: Budgets {
+                writes: given
+                    .budgets
+                    .writes
+                    .or(limits.budgets.writes.filter(|_| kept(Limit::MaxWrites))),
+                deletes: given
+                    .budgets
+                    .deletes
+                    .or(limits.budgets.deletes.filter(|_| kept(Limit::MaxDeletes))),
+                bytes: given
+                    .budgets
+                    .bytes
+                    .or(limits.budgets.bytes.filter(|_| kept(Limit::MaxBytes))),
+            },
             expires: given.expires.or(limits.expires.filter(|_| kept(Limit::Expires))),
             rate: given.rate.or(limits.rate.filter(|_| kept(Limit::Rate))),
             max_requests: given
@@ -110,7 +138,8 @@ impl fmt::Display for ClientPolicy {
         let words = [(self.read_only, "read only"), (no_delete, "no deletions")];
         let words = words.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned());
         let parts = words.chain(self.allow.iter().map(|rule| format!("+{rule}")));
-        let parts: Vec<_> = parts.chain(deny.map(|rule| format!("-{rule}"))).collect();
+        let parts = parts.chain(deny.map(|rule| format!("-{rule}")));
+        let parts: Vec<_> = parts.chain(self.ask.iter().map(|rule| format!("?{rule}"))).collect();
         f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
     }
 }
@@ -120,6 +149,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::clients::Budget;
 
     #[test]
     fn a_change_replaces_what_it_names_and_keeps_the_rest() {
@@ -128,6 +158,8 @@ mod tests {
             read_only: true,
             allow: rules(&["GET /a"]),
             deny: rules(&["GET /b"]),
+            ask: rules(&["GET /q"]),
+            budgets: Budgets { deletes: Budget::parse_count("5/day"), ..Budgets::default() },
             expires: Some(UNIX_EPOCH),
             rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
             max_requests: Some(7),
@@ -152,6 +184,7 @@ mod tests {
 
         let clear =
             vec![Limit::Allow, Limit::Deny, Limit::Rate, Limit::MaxRequests, Limit::ReadOnly];
+        let clear = [clear, vec![Limit::Ask, Limit::MaxDeletes]].concat();
         let rest = LimitChange { clear, ..LimitChange::default() }.apply(&before);
         assert_eq!(rest, ClientPolicy { expires: Some(UNIX_EPOCH), ..ClientPolicy::default() });
     }

@@ -8,7 +8,9 @@
 //! whether a request is within a client's rules.
 
 mod blocking;
+mod budget;
 mod change;
+mod client;
 mod error;
 mod key;
 mod key_scanner;
@@ -16,17 +18,19 @@ mod limits;
 mod store;
 mod table;
 mod usage;
+mod usage_counter;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::table::TableCell;
-use self::usage::{Taken, Usage, UsageCounter};
+use self::usage_counter::UsageCounter;
 use crate::clock::Clock;
 
+pub use self::budget::{Budget, Budgets, Metered};
 pub use self::change::{ChangedKeys, ClientChange};
+pub use self::client::{ByteMeter, Client, ClientUse};
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::key_scanner::{
@@ -54,15 +58,6 @@ struct ClientContext {
     counter: UsageCounter,
 }
 
-/// A client that has presented a valid key.
-#[derive(Debug)]
-pub struct Client {
-    name: Arc<str>,
-    stored: StoredClient,
-    usage: Arc<Usage>,
-    shared: Arc<ClientContext>,
-}
-
 /// The status of one client.
 #[derive(Clone, Debug)]
 pub struct ClientStatus {
@@ -82,6 +77,21 @@ pub struct ClientStatus {
     pub idle: Option<Duration>,
     /// Requests counted against its limit, across restarts.
     pub counted: Option<u64>,
+    /// Its budgets, and what it has used of them.
+    pub budgets: Vec<BudgetStatus>,
+}
+
+/// What a client has used of one budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetStatus {
+    /// What it counts.
+    pub metered: Metered,
+    /// The budget.
+    pub budget: Budget,
+    /// What is used; `None` if that cannot be read.
+    pub used: Option<u64>,
+    /// When it comes back, once it was begun.
+    pub back: Option<SystemTime>,
 }
 
 impl Clients {
@@ -162,99 +172,6 @@ impl Clients {
         let is_known = |id: &str| !table.is_readable || table.has_id(id);
         if let Err(error) = self.0.shared.counter.flush(is_known) {
             tracing::warn!(%error, "could not write the clients' request counts");
-        }
-    }
-}
-
-impl Client {
-    /// Returns the client's name.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// Returns the unique identifier. A client that was revoked and added again has another one.
-    pub fn id(&self) -> &str {
-        &self.stored.id
-    }
-
-    /// Returns the requests that the client may send.
-    pub fn policy(&self) -> &ClientPolicy {
-        &self.stored.limits
-    }
-
-    /// Consumes one request of the rate and of the total count.
-    ///
-    /// # Errors
-    ///
-    /// Which of the two is used up. [`QuotaError::Unreserved`]: the request is taken off the rate,
-    /// and off the count by [`Client::consume_reserved`].
-    pub fn consume(&self) -> Result<(), QuotaError> {
-        let now = self.shared.clock.now();
-        let limits = &self.stored.limits;
-        let rate = limits.rate.map_or(Ok(()), |rate| self.usage.acquire(rate, now.boot));
-        self.record(match (rate, limits.max_requests) {
-            (Err(after), _) => Err(QuotaError::Rate(after)),
-            (Ok(()), None) => Ok(()),
-            (Ok(()), Some(most)) => match self.shared.counter.take(&self.stored.id, most) {
-                Taken::One => Ok(()),
-                Taken::None => Err(QuotaError::Exhausted),
-                Taken::Unreserved => return Err(QuotaError::Unreserved),
-            },
-        })
-    }
-
-    /// Consumes one request of the total count, once some are reserved in the file: on another
-    /// thread, for many requests at a time.
-    ///
-    /// # Errors
-    ///
-    /// [`QuotaError::Exhausted`] or [`QuotaError::Uncounted`].
-    pub async fn consume_reserved(&self) -> Result<(), QuotaError> {
-        let most = self.stored.limits.max_requests.unwrap_or(u64::MAX);
-        loop {
-            match self.shared.counter.take(&self.stored.id, most) {
-                Taken::One => return self.record(Ok(())),
-                Taken::None => return self.record(Err(QuotaError::Exhausted)),
-                Taken::Unreserved => {}
-            }
-            let (shared, id) = (self.shared.clone(), self.stored.id.clone());
-            // The writing goes on if this request is given up.
-            match blocking::run(move || shared.counter.reserve(&id, most)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::error!(%error, "could not write the clients' request counts");
-                    return self.record(Err(QuotaError::Uncounted));
-                }
-                None => return self.record(Err(QuotaError::Uncounted)),
-            }
-        }
-    }
-
-    fn record(&self, outcome: Result<(), QuotaError>) -> Result<(), QuotaError> {
-        match outcome {
-            Ok(()) => self.usage.record_request(to_unix_millis(self.shared.clock.now().wall)),
-            Err(_) => {
-                self.usage.refused.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        outcome
-    }
-
-    fn status(&self) -> ClientStatus {
-        let now = self.shared.clock.now().wall;
-        let last = self.usage.last_request_ms.load(Ordering::Relaxed);
-        let since = |last| Duration::from_millis(to_unix_millis(now).saturating_sub(last));
-        let limits = self.stored.limits.clone();
-        let counted = limits.max_requests.map(|_| self.shared.counter.used(&self.stored.id));
-        ClientStatus {
-            name: self.stored.name.clone(),
-            is_expired: limits.is_expired(now),
-            limits,
-            created: self.stored.created,
-            requests: self.usage.requests.load(Ordering::Relaxed),
-            refused: self.usage.refused.load(Ordering::Relaxed),
-            idle: (last != 0).then(|| since(last)),
-            counted: counted.and_then(Result::ok),
         }
     }
 }

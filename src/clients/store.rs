@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{Budget, Budgets};
 use super::key::{self, KeyHash};
 use super::{ClientPolicy, Error, LimitChange};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
@@ -238,6 +239,15 @@ struct ClientEntry {
     read_only: bool,
     allow: Vec<String>,
     deny: Vec<String>,
+    /// These four are left out where they say nothing, for earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ask: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_writes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_deletes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_bytes: Option<String>,
     expires: Option<u64>,
     rate: Option<String>,
     max_requests: Option<u64>,
@@ -246,7 +256,8 @@ struct ClientEntry {
 impl ClientEntry {
     fn from_client(client: &StoredClient) -> Self {
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests } = &client.limits;
+        let ClientPolicy { read_only, allow, deny, ask, budgets, .. } = &client.limits;
+        let ClientPolicy { expires, rate, max_requests, .. } = &client.limits;
         Self {
             id: client.id.clone(),
             name: client.name.clone(),
@@ -255,6 +266,10 @@ impl ClientEntry {
             read_only: *read_only,
             allow: texts(allow),
             deny: texts(deny),
+            ask: texts(ask),
+            max_writes: budgets.writes.as_ref().map(Budget::format_count),
+            max_deletes: budgets.deletes.as_ref().map(Budget::format_count),
+            max_bytes: budgets.bytes.as_ref().map(Budget::format_bytes),
             expires: expires.map(to_unix_seconds),
             rate: rate.map(format_rate),
             max_requests: *max_requests,
@@ -269,6 +284,12 @@ impl ClientEntry {
             read_only: self.read_only,
             allow: rules(self.allow)?,
             deny: rules(self.deny)?,
+            ask: rules(self.ask)?,
+            budgets: Budgets {
+                writes: parse_budget(self.max_writes, Budget::parse_count)?,
+                deletes: parse_budget(self.max_deletes, Budget::parse_count)?,
+                bytes: parse_budget(self.max_bytes, Budget::parse_bytes)?,
+            },
             expires: match self.expires {
                 Some(seconds) => Some(from_unix_seconds(seconds)?),
                 None => None,
@@ -287,6 +308,18 @@ impl ClientEntry {
             created: from_unix_seconds(self.created)?,
             limits,
         })
+    }
+}
+
+/// Reads a budget, if there is one; `None` for what is none.
+#[expect(clippy::option_option, reason = "no budget is not a budget that cannot be read")]
+fn parse_budget(
+    text: Option<String>,
+    parse: impl Fn(&str) -> Option<Budget>,
+) -> Option<Option<Budget>> {
+    match text {
+        Some(text) => parse(&text).map(Some),
+        None => Some(None),
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::ClientContext;
+use super::client::Client;
 use super::key::KeyHash;
 use super::store::{self, StoredClient};
 use super::usage::Usage;
-use super::{Client, ClientContext};
 
 /// The clients as they were last read, and how they are read again.
 #[derive(Debug)]

@@ -145,6 +145,12 @@ fn a_policy_is_read_as_it_was_written() {
         read_only: true,
         allow: [Rule::parse("GET /api/spaces/**").unwrap()].into_iter().collect(),
         deny: [Rule::parse("RUN *DELETE* /api/sys/**").unwrap()].into_iter().collect(),
+        ask: [Rule::parse("DELETE /**").unwrap()].into_iter().collect(),
+        budgets: Budgets {
+            writes: Budget::parse_count("50/day"),
+            deletes: Budget::parse_count("5/hour"),
+            bytes: Budget::parse_bytes("200MiB/week"),
+        },
         expires: Some(UNIX_EPOCH + Duration::from_secs(4_000_000_000)),
         rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
         max_requests: Some(7),
@@ -252,8 +258,8 @@ fn recognised(clients: &Clients, key: &crate::secret::Secret) -> Result<Arc<Clie
 }
 
 async fn consume(client: &Client) -> Result<(), QuotaError> {
-    match client.consume() {
-        Err(QuotaError::Unreserved) => client.consume_reserved().await,
+    match client.consume(ClientUse::default()) {
+        Err(QuotaError::Unreserved) => client.consume_reserved(ClientUse::default()).await,
         outcome => outcome,
     }
 }

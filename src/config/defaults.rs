@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Admin, AnonymousAccess, Config, Credentials, Daemon, KeyStore, Limits, Listen, Log, LogFormat,
-    LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Threads, Throttle,
-    UnixSocket, Upstream, UpstreamAuth,
+    Admin, AnonymousAccess, Approval, Audit, AuditFile, Config, Credentials, Daemon, KeyStore,
+    Limits, Listen, Log, LogFormat, LoginSource, Notify, Origin, Policy, Proxy, Rate, Session,
+    SessionStore, Threads, Throttle, UnixSocket, Upstream, UpstreamAuth,
 };
 
 impl Default for Config {
@@ -19,7 +19,26 @@ impl Default for Config {
             admin: Admin { listen: None, health_listen: None, users: vec![] },
             credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
-            policy: Policy { anonymous: AnonymousAccess::Full, deny: vec![], cookies: false },
+            policy: Policy {
+                anonymous: AnonymousAccess::Full,
+                deny: vec![],
+                ask: vec![],
+                cookies: false,
+            },
+            approval: Approval {
+                // Under the 30 s after which many clients give up.
+                hold: Duration::from_secs(25),
+                // A person who is at the machine, and not at the screen.
+                timeout: Duration::from_secs(10 * 60),
+            },
+            audit: Audit {
+                file: AuditFile::Off,
+                // A disk that syncs takes a few milliseconds; a read should not feel more.
+                wait: Duration::from_millis(50),
+                // About a hundred thousand calls.
+                size: 64 << 20,
+                required: false,
+            },
             throttle: Throttle::default(),
             limits: Limits::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },

@@ -8,8 +8,14 @@ use serde_json::Value as Json;
 use super::{Config, KEYS, Key};
 
 /// The keys that are exported.
-const EXPORTED_KEYS: [&str; 5] =
-    ["listen.hosts", "listen.expose", "policy.anonymous", "policy.deny", "limits.target_bytes"];
+const EXPORTED_KEYS: [&str; 6] = [
+    "listen.hosts",
+    "listen.expose",
+    "policy.anonymous",
+    "policy.deny",
+    "policy.ask",
+    "limits.target_bytes",
+];
 
 impl Config {
     /// Returns these keys and their values.

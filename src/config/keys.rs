@@ -140,11 +140,45 @@ pub static KEYS: &[Key] = &[
     )
     .reloadable(),
     key!(
+        policy.ask,
+        ValueType::Rules,
+        "Held until a person approves, e.g. [\"DELETE /**\", \"RUN *DELETE* /**\"]"
+    )
+    .reloadable(),
+    key!(
         policy.cookies,
         ValueType::Bool,
         "Relay Cookie and Set-Cookie, but not for clients with limits"
     )
     .reloadable(),
+    key!(
+        approval.hold,
+        ValueType::Duration { allow_zero: true },
+        "Longest time a request is held before the answer that it waits for a person"
+    )
+    .reloadable(),
+    key!(
+        approval.timeout,
+        POSITIVE_DURATION,
+        "How long a person may take to decide, and how long a decision is good for"
+    )
+    .reloadable(),
+    key!(
+        audit.file,
+        ValueType::AuditFile,
+        "The record of what clients did: off, auto (audit.jsonl in the state directory) or a path"
+    ),
+    key!(
+        audit.wait,
+        ValueType::Duration { allow_zero: true },
+        "Longest time a request is held until it can be recorded; what then is not is counted"
+    ),
+    key!(
+        audit.size,
+        ValueType::Size { min: 16 << 10, max: 1 << 40 },
+        "The size at which a new file is begun"
+    ),
+    key!(audit.required, ValueType::Bool, "Refuse a write of a client that cannot be recorded"),
     key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
@@ -264,6 +298,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("credentials", "Where the login is read."),
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
+    ("approval", "Requests that wait for a person."),
+    ("audit", "The record of what clients did."),
     ("throttle", "Rate limits."),
     ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),

@@ -77,7 +77,9 @@ impl Sources {
         }
         let too_open = file.iter().filter_map(|_| validate::warn_world_writable(&paths.config));
         let password = validate::warn_password_flag(&merged.config, &merged.places);
-        let useless = validate::warn_useless_rules(&merged.config.policy.deny);
+        let policy = &merged.config.policy;
+        let useless = validate::warn_useless_rules("policy.deny", &policy.deny).into_iter();
+        let useless = useless.chain(validate::warn_useless_rules("policy.ask", &policy.ask));
         let elsewhere = runtime_dir::warn_unusable(&self.environment, &paths);
         let forbidden = commands::warn_forbidden(&merged.config, &paths.config);
         let warnings =

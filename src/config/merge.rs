@@ -240,7 +240,11 @@ fn resolve_path(
 ) -> toml::Value {
     let special = ["", "auto", "off"];
     let path = match (entry.value_type, value.as_str()) {
-        (ValueType::File | ValueType::Socket, Some(path)) if !special.contains(&path) => path,
+        (ValueType::File | ValueType::Socket | ValueType::AuditFile, Some(path))
+            if !special.contains(&path) =>
+        {
+            path
+        }
         _ => return value,
     };
     let path = match (path.strip_prefix("~/"), home) {

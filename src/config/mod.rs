@@ -26,6 +26,7 @@ mod rule_set;
 mod runtime_dir;
 mod schema;
 mod source;
+mod supervision;
 mod systemd_unit;
 #[cfg(test)]
 mod tests;
@@ -53,9 +54,12 @@ pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
 pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
 pub use source::ValueSource;
+pub use supervision::{Approval, Audit, AuditFile};
 pub use systemd_unit::SystemdUnit;
 pub use threads::Threads;
-pub use units::{format_duration, format_rate, parse_duration, parse_rate};
+pub use units::{
+    format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size,
+};
 pub use value_type::ValueType;
 
 /// All settings of the daemon. Built once, before anything starts.
@@ -77,6 +81,10 @@ pub struct Config {
     pub session: Session,
     /// The requests that are allowed.
     pub policy: Policy,
+    /// Requests that wait for a person.
+    pub approval: Approval,
+    /// The record of what clients did.
+    pub audit: Audit,
     /// Rate limits.
     pub throttle: Throttle,
     /// Bounds on local requests and connections.
@@ -254,6 +262,8 @@ pub struct Policy {
     pub anonymous: AnonymousAccess,
     /// Rules whose requests are denied for all clients.
     pub deny: Vec<Rule>,
+    /// Rules whose requests wait for a person.
+    pub ask: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
 }

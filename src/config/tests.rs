@@ -198,6 +198,7 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Addresses => "localhost:0",
         ValueType::Address => "127.0.0.1:6390",
         ValueType::Socket => "off",
+        ValueType::AuditFile => "auto",
         ValueType::Hosts => "{ origin = \"https://localhost\", listen = [\"127.0.0.1:0\"] }",
         ValueType::Duration { .. } => "1m30s",
         ValueType::Size { .. } => "32KiB",

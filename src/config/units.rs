@@ -30,7 +30,7 @@ pub fn format_duration(duration: Duration) -> String {
 
 /// Reads `64KiB`, `1MiB`, `1GiB`, `500B` or a plain number of bytes. `KB` is not taken: half the
 /// world means 1000 by it.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..)?.trim() {
         "" | "B" => 1,
@@ -45,7 +45,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Writes a size in the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
         .into_iter()
         .find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit))

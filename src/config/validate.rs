@@ -125,18 +125,17 @@ fn check_ca_file(path: &Path) -> Result<(), io::Error> {
 }
 
 /// Warns of rules that no request can match, and of those that another one makes superfluous.
-pub(super) fn warn_useless_rules(rules: &[Rule]) -> Vec<String> {
+pub(super) fn warn_useless_rules(key: &str, rules: &[Rule]) -> Vec<String> {
     let warn = |(at, rule): (usize, &Rule)| {
         if let Some(why) = rule.why_unmatchable() {
-            return Some(format!("policy.deny: `{rule}` can never match: {why}"));
+            return Some(format!("{key}: `{rule}` can never match: {why}"));
         }
         // Of two equal rules, the second is superfluous.
         let wider = rules.iter().enumerate().find(|(other, wider)| {
             wider.covers(rule) && *other != at && (*other < at || !rule.covers(wider))
         });
-        wider.map(|(_, wider)| {
-            format!("policy.deny: `{rule}` can never match first: `{wider}` covers it")
-        })
+        wider
+            .map(|(_, wider)| format!("{key}: `{rule}` can never match first: `{wider}` covers it"))
     };
     rules.iter().enumerate().filter_map(warn).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
-    AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
+    AnonymousAccess, AuditFile, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
     SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
 };
 
@@ -265,6 +265,24 @@ impl ConfigValue for UnixSocket {
                 Some(Self::Path(PathBuf::from(path)))
             }
             _ => None,
+        })
+    }
+
+    fn to_toml(&self, _: &ValueType) -> toml::Value {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Off => "off".into(),
+            Self::Path(path) => written(path).into(),
+        }
+    }
+}
+
+impl ConfigValue for AuditFile {
+    fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
+        parse_with(value, |text| match text {
+            "auto" => Some(Self::Auto),
+            "off" => Some(Self::Off),
+            path => Path::new(path).is_absolute().then(|| Self::Path(PathBuf::from(path))),
         })
     }
 

@@ -37,6 +37,8 @@ pub enum ValueType {
     Address,
     /// A unix socket.
     Socket,
+    /// The file of the audit, or nothing.
+    AuditFile,
     /// Other hosts, each on addresses of its own.
     Hosts,
     /// A duration; `allow_zero` where no waiting at all makes sense.
@@ -100,6 +102,7 @@ impl ValueType {
             }
             Self::Address => "\"off\" or an address such as \"127.0.0.1:6390\"".to_owned(),
             Self::Socket => "\"auto\", \"off\" or an absolute path of at most 103 bytes".to_owned(),
+            Self::AuditFile => "\"auto\", \"off\" or an absolute path".to_owned(),
             Self::Hosts => "[[host]] tables with `origin` and `listen`".to_owned(),
             Self::Duration { allow_zero: true } => "a duration such as \"30s\"".to_owned(),
             Self::Duration { allow_zero: false } => {
@@ -127,7 +130,7 @@ impl ValueType {
             Self::File => "FILE",
             Self::Proxy => "URL",
             Self::Addresses | Self::Address | Self::UpstreamAddress => "ADDR",
-            Self::Socket => "PATH",
+            Self::Socket | Self::AuditFile => "PATH",
             Self::Hosts => "TABLE",
             Self::Duration { .. } => "DURATION",
             Self::Size { .. } => "SIZE",
@@ -207,6 +210,7 @@ impl ValueType {
             | Self::Address
             | Self::UpstreamAddress
             | Self::Socket
+            | Self::AuditFile
             | Self::Duration { .. } => json!({ "type": "string" }),
         }
     }

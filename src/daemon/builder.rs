@@ -21,6 +21,8 @@ use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_sessi
 use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
+use crate::approvals::Approvals;
+use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, Host, Origin, Paths};
@@ -98,7 +100,7 @@ impl DaemonBuilder {
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
-        let access = AccessSources { users, clients: clients.clone() };
+        let access = access_sources(config, paths, (users, &clients), &listeners, &clock)?;
         let builder = RouteBuilder {
             config,
             session: &session,
@@ -135,12 +137,7 @@ impl DaemonBuilder {
         let (drain, drain_signal) = DrainController::new();
         let telemetry = Arc::<Telemetry>::default();
         let server = build_server(config, drain_signal.clone(), telemetry.clone());
-        let (runtime_state, runtime) = watch::channel(RuntimeState {
-            lifecycle: api::Lifecycle::Serving,
-            settings: config.export(),
-            keys: super::config_report::of_config(config),
-            restart_needed: vec![],
-        });
+        let (runtime_state, runtime) = watch::channel(initial_state(config));
         let (sender, commands) = mpsc::channel(1);
         let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
@@ -148,8 +145,8 @@ impl DaemonBuilder {
 
         let upstreams: Vec<_> = self.routes.iter().map(|route| route.upstream.clone()).collect();
         let (listeners, others) = (self.data_listeners, upstreams.clone());
-        let (threads, watched) = (config.daemon.threads, (heartbeat.clone(), telemetry.clone()));
-        let (threads, serving) = (threads.count(), server.clone());
+        let watched = (heartbeat.clone(), telemetry.clone());
+        let (threads, serving) = (config.daemon.threads.count(), server.clone());
         let data = DataPlane::start(threads, listeners, others, serving, drain_signal, watched)
             .map_err(Error::DataPlane)?;
         let control =
@@ -158,14 +155,17 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
-        let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
-        let Self { access, routes, operators, .. } = self;
+        let Self { access, routes, operators, credentials, .. } = self;
+        let needs = (&self.session, &access.approvals);
+        let alert = notify_command::start(&config.notify, paths, needs, credentials);
+        let oversight = (access.approvals.clone(), access.audit.clone());
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
         Ok(Daemon {
             listening: self.server.listening,
             session: self.session,
             clients: self.clients,
+            oversight,
             throttle: self.throttle,
             drain,
             data: Some(data),
@@ -200,6 +200,8 @@ impl DaemonBuilder {
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
+            approvals: self.access.approvals.clone(),
+            audit: self.access.audit.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,
@@ -209,6 +211,52 @@ impl DaemonBuilder {
         };
         Admin::new(self.server.clone(), state)
     }
+}
+
+/// Returns what the admin surface reports of a daemon that has just started.
+fn initial_state(config: &Config) -> RuntimeState {
+    RuntimeState {
+        lifecycle: api::Lifecycle::Serving,
+        settings: config.export(),
+        keys: super::config_report::of_config(config),
+        restart_needed: vec![],
+    }
+}
+
+/// Gathers who has access, and what a person sees of it.
+fn access_sources(
+    config: &Config,
+    paths: &Paths,
+    (users, clients): (UserAcl, &Clients),
+    listeners: &Listeners,
+    clock: &Clock,
+) -> Result<AccessSources, Error> {
+    // The command of a `run` must not answer what it is asked itself.
+    let is_attended = listening_at(listeners) != Some(paths.run_socket());
+    Ok(AccessSources {
+        users,
+        clients: clients.clone(),
+        approvals: Approvals::new(config.approval.clone(), is_attended, clock.clone()),
+        audit: start_audit(config, paths)?,
+    })
+}
+
+fn listening_at(listeners: &Listeners) -> Option<PathBuf> {
+    listeners.api.iter().find_map(unix_path)
+}
+
+/// Opens the record of what clients do, if one is configured.
+fn start_audit(config: &Config, paths: &Paths) -> Result<Option<Audit>, Error> {
+    let state = paths.profile_state();
+    let audit = Audit::start(&config.audit, &state).map_err(|source| Error::Audit {
+        path: Audit::path(&config.audit, &state).unwrap_or_default(),
+        source,
+    })?;
+    if let Some(audit) = &audit {
+        let detail = Some(format!("nexudus-proxy {}", env!("CARGO_PKG_VERSION")));
+        audit.event(AuditRecord { event: AuditEvent::Start, detail, ..AuditRecord::default() });
+    }
+    Ok(audit)
 }
 
 /// Checks that there is a name to which `upstream.address` belongs, and that we resolve it.
@@ -322,7 +370,7 @@ fn server_info(
     };
     let listening = api::Listening {
         tcp: tcp_addresses(&listeners.api),
-        unix: listeners.api.iter().find_map(unix_path),
+        unix: listening_at(listeners),
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
         admin: admin.socket(),
         admin_tcp: admin.address(),

@@ -44,6 +44,8 @@ use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
 use self::reload::ReloadState;
 use crate::admin::{DaemonCommand, Heartbeat, RuntimeState, api};
+use crate::approvals::Approvals;
+use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
@@ -65,6 +67,8 @@ pub struct Daemon {
     listening: api::Listening,
     session: Session,
     clients: Clients,
+    /// The calls that wait for a person, and the record.
+    oversight: (Approvals, Option<Audit>),
     throttle: Throttle,
     drain: DrainController,
     data: Option<DataPlane>,
@@ -180,6 +184,15 @@ pub enum Error {
     /// `upstream.address` would have no effect.
     #[error("upstream.address cannot be used: {0}")]
     UnusedAddress(&'static str),
+    /// The record of what clients do cannot be written.
+    #[error("could not open the audit at {}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
@@ -239,6 +252,8 @@ impl Problem for Error {
             Self::UnusedAddress(_) => {
                 ProblemKind::ConfigInvalid.with_hint("Leave upstream.address empty.")
             }
+            Self::Audit { .. } => ProblemKind::CommandFailed
+                .with_hint("Make the file writable for this user, or set audit.file to another."),
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
             Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
@@ -346,6 +361,7 @@ impl Daemon {
         // ending.
         self.reload_state = None;
         self.drain.begin();
+        self.oversight.0.close();
         if !self.drain.wait_closed(limit).await {
             tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
             self.drain.end();
@@ -358,6 +374,10 @@ impl Daemon {
         self.session.flush().await;
         self.session_task.abort();
         self.control.stop().await;
+        if let Some(audit) = &self.oversight.1 {
+            audit.event(AuditRecord { event: AuditEvent::Stop, ..AuditRecord::default() });
+            audit.stop();
+        }
     }
 }
 

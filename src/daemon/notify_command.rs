@@ -1,7 +1,7 @@
 //! `[notify] command`: notifies a person when the daemon cannot help itself.
 //!
 //! The command runs once per cause, and again for the same cause only after the session was ready
-//! in between. The command gets no secret, neither in its arguments nor in its environment, and its
+//! in between; and once for each call that waits for a person. The command gets no secret, neither in its arguments nor in its environment, and its
 //! output is discarded.
 
 use std::collections::BTreeSet;
@@ -11,9 +11,13 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
+use crate::approvals::{ApprovalPhase, ApprovalRecord, Approvals};
+use crate::audit::mask_path;
 use crate::children::OwnChild;
 use crate::config::{Notify, Paths, explain_refusal};
 use crate::credentials::{self, Credentials, PRIVATE_ENV_VARIABLES};
+use crate::path_template;
+use crate::problem::ProblemKind;
 use crate::session::{Session, SessionState, SessionStatus};
 
 /// The reason for a notification.
@@ -22,18 +26,60 @@ struct Alert {
     /// The stable code: `session.refused`, `session.degraded`, ….
     cause: &'static str,
     message: String,
+    /// More variables of the command.
+    facts: Vec<(&'static str, String)>,
 }
 
 /// Starts to watch the session, if a command is configured.
 pub(super) fn start(
     config: &Notify,
     paths: &Paths,
-    session: &Session,
+    (session, approvals): (&Session, &Approvals),
     credentials: Credentials,
 ) -> Option<JoinHandle<()>> {
     let (command, profile) = (config.command.clone(), paths.profile.clone());
-    (!command.is_empty())
-        .then(|| tokio::spawn(watch(session.clone(), credentials, command, profile)))
+    if command.is_empty() {
+        return None;
+    }
+    let calls = watch_calls(approvals.clone(), command.clone(), profile.clone());
+    let session = watch(session.clone(), credentials, command, profile);
+    Some(tokio::spawn(async {
+        tokio::join!(session, calls);
+    }))
+}
+
+/// Calls a person once for each call that waits for one. The command gets no query and no body, and of
+/// the path only its template: the rest is shown to the person by `approvals`.
+async fn watch_calls(approvals: Approvals, command: Vec<String>, profile: String) {
+    let mut changes = approvals.subscribe();
+    let mut notified = BTreeSet::new();
+    loop {
+        let calls = approvals.list().calls;
+        notified.retain(|id| calls.iter().any(|call| call.id == *id));
+        for call in calls.iter().filter(|call| call.phase == ApprovalPhase::Waiting) {
+            if notified.insert(call.id.clone()) {
+                run_command(&command, &alert_for_call(call), &profile).await;
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn alert_for_call(call: &ApprovalRecord) -> Alert {
+    let client = call.client.clone().unwrap_or_else(|| "a program without a key".to_owned());
+    let path =
+        path_template::from_path(&mask_path(call.target.split('?').next().unwrap_or_default()));
+    let id = &call.id;
+    let message = format!("{client} asks for {} {path}, as {id}", call.method);
+    let facts = [
+        ("NEXUDUS_NOTIFY_ID", id.clone()),
+        ("NEXUDUS_NOTIFY_CLIENT", client),
+        ("NEXUDUS_NOTIFY_METHOD", call.method.clone()),
+        ("NEXUDUS_NOTIFY_PATH", path),
+    ];
+    Alert { cause: ProblemKind::ApprovalPending.code(), message, facts: facts.into() }
 }
 
 /// Watches the session until it ends.
@@ -79,15 +125,15 @@ fn alert_for(status: &SessionStatus) -> Option<Alert> {
         | SessionState::CredentialsUnavailable => None,
     };
     if let Some(cause) = stuck {
-        return Some(Alert { cause, message: sentence() });
+        return Some(Alert { cause, message: sentence(), facts: vec![] });
     }
     if let Some(reason) = &status.degraded {
-        return Some(Alert { cause: "session.degraded", message: reason.clone() });
+        return Some(Alert { cause: "session.degraded", message: reason.clone(), facts: vec![] });
     }
     let left = status.refresh_token_expires_in.filter(|left| *left < LAPSING_THRESHOLD)?;
     let hours = left.as_secs() / 3_600;
     let message = format!("the saved session lapses in {hours} h and no password is stored");
-    Some(Alert { cause: LAPSING, message })
+    Some(Alert { cause: LAPSING, message, facts: vec![] })
 }
 
 /// Says whether a password may be stored. Runs no credential command: it may prompt a person.
@@ -98,13 +144,14 @@ async fn has_password(credentials: &Credentials) -> bool {
 
 async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
     let Some((program, arguments)) = argv.split_first() else { return };
-    tracing::warn!(cause = alert.cause, error = alert.message, "the session needs a person");
+    tracing::warn!(cause = alert.cause, error = alert.message, "a person is needed");
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env("NEXUDUS_NOTIFY_CAUSE", alert.cause)
         .env("NEXUDUS_NOTIFY_MESSAGE", &alert.message)
         .env("NEXUDUS_NOTIFY_PROFILE", profile)
+        .envs(alert.facts.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

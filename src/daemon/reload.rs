@@ -12,6 +12,7 @@ use super::upstream_route::{AccessSources, Route, build_gateway};
 use super::{Daemon, Error, socket_access};
 use crate::admin::AccessControl;
 use crate::admin::api::{Listening, ReloadResult};
+use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::config::{Config, KEYS, Key, SystemdUnit};
 use crate::gateway::Server;
 use crate::listen;
@@ -87,6 +88,10 @@ impl Daemon {
         for (route, gateway) in state.routes.iter().zip(gateways) {
             route.reconfigure(gateway, &next);
         }
+        access.approvals.reconfigure(next.approval.clone());
+        if let Some(audit) = &access.audit {
+            record_policy(audit, &applied);
+        }
         state.access = access;
         state.operators.set_operators(operators);
         state.server.store(Arc::new(server));
@@ -103,6 +108,25 @@ impl Daemon {
         Ok(ReloadResult { applied, restart_needed, restart_hint, notes })
     }
 }
+
+/// Records a change of what clients may do.
+fn record_policy(audit: &Audit, applied: &[&Key]) {
+    let about = applied.iter().map(|key| key.path());
+    let about: Vec<_> =
+        about.filter(|key| RECORDED_SECTIONS.iter().any(|it| key.starts_with(it))).collect();
+    if !about.is_empty() {
+        let (event, detail) = (AuditEvent::Policy, Some(about.join(", ")));
+        audit.event(AuditRecord {
+            event,
+            action: Some("reload"),
+            detail,
+            ..AuditRecord::default()
+        });
+    }
+}
+
+/// The sections that say what clients may do.
+const RECORDED_SECTIONS: [&str; 3] = ["policy.", "approval.", "listen."];
 
 /// Builds the lists of users and operators anew: a user may have another number by now.
 fn access_for(next: &Config, now: &AccessSources) -> Result<(AccessSources, UserAcl), Error> {

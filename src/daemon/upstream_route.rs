@@ -10,6 +10,8 @@ use http::HeaderValue;
 
 use super::Error;
 use super::data_plane::DataListener;
+use crate::approvals::Approvals;
+use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Origin, Paths};
@@ -92,11 +94,13 @@ pub(super) fn unix_path(socket: &BoundSocket) -> Option<PathBuf> {
     socket.path().map(Path::to_owned)
 }
 
-/// The users and clients with access.
+/// The users and clients with access, and what a person sees of their calls.
 #[derive(Clone, Debug)]
 pub(super) struct AccessSources {
     pub(super) users: UserAcl,
     pub(super) clients: Clients,
+    pub(super) approvals: Approvals,
+    pub(super) audit: Option<Audit>,
 }
 
 /// One upstream origin, its local addresses, and the gateway that serves them at the moment.
@@ -203,6 +207,7 @@ pub(super) fn build_gateway(
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys)
         .with_websockets(config.upstream.upgrade);
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
+        .with_ask(config.policy.ask.clone())
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
@@ -215,6 +220,7 @@ pub(super) fn build_gateway(
     };
     let (throttle, upstream) = (throttle.clone(), upstream.clone());
     let gateway = Gateway::new(guard, policy, body_buffer, session, throttle, upstream, headers);
+    let gateway = gateway.with_approvals(access.approvals.clone()).with_audit(access.audit.clone());
     Ok(gateway.with_server_timing(config.log.server_timing).with_profile(&config.profile))
 }
 

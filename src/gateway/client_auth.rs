@@ -19,8 +19,8 @@ use memchr::memchr2_iter;
 pub(super) use self::key_location::KeyLocation;
 use self::key_location::is_key_header;
 use crate::clients::{
-    self, Client, Clients, KEY_LENGTH, MAX_DECODED_BYTES, PREFIX, contains_key, contains_key_start,
-    contains_key_start_within, contains_key_within,
+    self, ByteMeter, Client, Clients, KEY_LENGTH, MAX_DECODED_BYTES, PREFIX, contains_key,
+    contains_key_start, contains_key_start_within, contains_key_within,
 };
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -38,6 +38,16 @@ impl ClientIdentity {
     pub(super) fn name(&self) -> Option<Arc<str>> {
         match self {
             Self::Client(client) => Some(client.name().clone()),
+            Self::Anonymous => None,
+        }
+    }
+}
+
+impl ClientIdentity {
+    /// Returns the meter of the bytes that this client receives, if they are limited.
+    pub(super) fn byte_meter(&self) -> Option<ByteMeter> {
+        match self {
+            Self::Client(client) => client.byte_meter(),
             Self::Anonymous => None,
         }
     }

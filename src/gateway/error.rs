@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{guard, policy};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::{session, throttle, upstream};
+use crate::{approvals, audit, session, throttle, upstream};
 
 /// Why a local request was not forwarded, or got no response.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +16,12 @@ pub(super) enum Error {
     /// The policy denies the request.
     #[error(transparent)]
     Policy(#[from] policy::Error),
+    /// A person has not allowed the request.
+    #[error(transparent)]
+    Approval(#[from] approvals::Error),
+    /// The request may change something, and could not be recorded.
+    #[error(transparent)]
+    Unrecorded(#[from] audit::Unrecorded),
     /// There is no token to send.
     #[error(transparent)]
     Session(#[from] session::Error),
@@ -63,6 +69,8 @@ impl Problem for Error {
         match self {
             Self::Guard(error) => error.details(),
             Self::Policy(error) => error.details(),
+            Self::Approval(error) => error.details(),
+            Self::Unrecorded(_) => soon(ProblemKind::NotRecorded.into()),
             Self::Session(error) => error.details(),
             Self::Throttle(error) => error.details(),
             Self::Body(error) => error.details(),

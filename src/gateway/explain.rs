@@ -11,13 +11,15 @@ use super::policy::{self, AccessLevel, MatchedRule, Policy};
 use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, COMMAND_SEGMENT, Config, Rule};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 
 /// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// Whether the request would be forwarded, or handled by the daemon itself.
     pub is_allowed: bool,
+    /// Whether a person would be asked.
+    pub is_asked: bool,
     /// The code of the error.
     pub code: Option<&'static str>,
     /// The rule that decided, if one of the user's rules did.
@@ -50,6 +52,7 @@ pub fn explain(
 ) -> Explanation {
     let denied = |error: &dyn Problem, rule, reason| Explanation {
         is_allowed: false,
+        is_asked: false,
         code: Some(error.kind().code()),
         rule,
         reason,
@@ -63,9 +66,7 @@ pub fn explain(
         return unparsed(UnparsedRequest::NotATarget);
     };
     let explained = match check(&method, &uri, question.command, client, config) {
-        Ok((rule, reason)) => {
-            Explanation { is_allowed: true, code: None, rule, reason, hint: None, note: None }
-        }
+        Ok(answer) => answer.explanation(),
         Err(error) => {
             let rule = if let Error::Policy(policy::Error::Denied(rule)) = &error {
                 Some(rule.clone())
@@ -103,14 +104,35 @@ fn note_on_deletions(
 const DELETIONS_ARE_COMMANDS: &str = "deny DELETE protects little: most deletions are run-commands (POST …/runcommand). Deny \
      `RUN *DELETE* /**` too, or give a key `--no-delete`.";
 
-/// Returns the rule that allows a request, if one does, and the reason.
+/// What happens to a request that no rule denies.
+enum Answer {
+    /// It is forwarded: the rule that allows it, if one does, and the reason.
+    Allowed(Option<String>, String),
+    /// A person is asked, because of this rule.
+    Asked(String),
+}
+
+impl Answer {
+    fn explanation(self) -> Explanation {
+        let (is_asked, code, rule, reason) = match self {
+            Self::Allowed(rule, reason) => (false, None, rule, reason),
+            Self::Asked(rule) => {
+                let reason = format!("rule `{rule}` wants a person asked");
+                (true, Some(ProblemKind::ApprovalPending.code()), Some(rule), reason)
+            }
+        };
+        Explanation { is_allowed: !is_asked, is_asked, code, rule, reason, hint: None, note: None }
+    }
+}
+
+/// Returns whether a request is forwarded or asked about.
 fn check(
     method: &Method,
     uri: &Uri,
     command: Option<&str>,
     client: Option<&ClientPolicy>,
     config: &Config,
-) -> Result<(Option<String>, String), Error> {
+) -> Result<Answer, Error> {
     guard::would_admit(method, uri, config)?;
     let is_token_request = method == Method::POST && is_token_endpoint(uri.path());
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
@@ -126,7 +148,7 @@ fn check(
             return Err(policy::Error::TokenMethod.into());
         }
         TokenPathMatch::Exact => {
-            return Ok((
+            return Ok(Answer::Allowed(
                 None,
                 "the daemon itself responds; the request never reaches Nexudus".to_owned(),
             ));
@@ -135,7 +157,7 @@ fn check(
     judge(method, uri, &path, command, client, config)
 }
 
-/// Returns the rule that allows a request which is not for a token endpoint, and the reason.
+/// Returns what happens to a request which is not for a token endpoint.
 fn judge(
     method: &Method,
     uri: &Uri,
@@ -143,8 +165,9 @@ fn judge(
     command: Option<&str>,
     client: Option<&ClientPolicy>,
     config: &Config,
-) -> Result<(Option<String>, String), Error> {
-    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+) -> Result<Answer, Error> {
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
+        .with_ask(config.policy.ask.clone());
     let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
     let mut matched = policy.check_rules(method.as_str(), path, level)?;
     policy::check_query(uri.query(), level)?;
@@ -159,7 +182,14 @@ fn judge(
         // Without a command, only a rule about the method and the path allows anything.
         policy.check_command(method.as_str(), path, level, &Ok(vec![]))?;
     }
-    Ok(match (matched, level) {
+    let named = keys.as_deref().unwrap_or_default();
+    if let Some(rule) = policy.asking(method.as_str(), path, level, named).first() {
+        return Ok(Answer::Asked(rule.as_str().to_owned()));
+    }
+    if named.is_empty() && policy.may_ask(method.as_str(), path, level).has_command {
+        matched = MatchedRule::Command;
+    }
+    let (rule, reason) = match (matched, level) {
         (MatchedRule::Command, _) => {
             (None, "no rule denies it; rules about commands decide: add --command KEY".to_owned())
         }
@@ -173,7 +203,8 @@ fn judge(
         (MatchedRule::None, AccessLevel::Client(_)) => {
             (None, "none of the client's rules denies it".to_owned())
         }
-    })
+    };
+    Ok(Answer::Allowed(rule, reason))
 }
 
 /// Parses a target as hyper does, which calls httparse first: no spaces and no control characters.

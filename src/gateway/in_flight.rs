@@ -6,14 +6,17 @@ use std::time::Instant;
 use http::Response;
 use http_body::Body;
 
+use super::call_record::Oversight;
 use crate::listen::{ConnectionState, InFlightGuard};
-use crate::telemetry::{AccessEntry, ActionFailure, RequestTiming};
+use crate::telemetry::{AccessEntry, ActionFailure, RequestTiming, ResponseInfo};
 
 /// Until dropped, keeps a connection active, and a request counted and recorded.
 #[derive(Debug)]
 pub(super) struct InFlightRequest {
     state: Arc<ConnectionState>,
     access: AccessEntry,
+    /// The line of the audit and the budget of bytes, where there is one of them.
+    oversight: Option<Box<Oversight>>,
     has_long_body: bool,
     _guard: InFlightGuard,
 }
@@ -28,7 +31,7 @@ impl InFlightRequest {
     ) -> Self {
         let most = body.size_hint().upper();
         let has_long_body = most.is_none_or(|most| most > MAX_DISCARDED_BODY);
-        Self { state, access, has_long_body, _guard: guard }
+        Self { state, access, oversight: None, has_long_body, _guard: guard }
     }
 
     /// Says whether a refusal leaves so much of the body unread that hyper closes the connection. A
@@ -45,6 +48,14 @@ impl InFlightRequest {
     /// Records the head of the response.
     pub(super) fn record_response<B>(&mut self, response: &Response<B>, timing: &RequestTiming) {
         self.access.record_response(response, timing);
+        if let Some(oversight) = &mut self.oversight {
+            oversight.code = response.extensions().get::<ResponseInfo>().and_then(|it| it.code);
+        }
+    }
+
+    /// Takes over what watches the request to its end.
+    pub(super) fn set_oversight(&mut self, oversight: Option<Box<Oversight>>) {
+        self.oversight = oversight;
     }
 
     /// Records what the response body has told so far of the action: whether it failed.
@@ -52,15 +63,20 @@ impl InFlightRequest {
         self.access.set_failure(failure);
     }
 
-    /// Counts bytes of the response body, or of a WebSocket.
-    pub(super) fn record_sent(&mut self, bytes: usize) {
+    /// Counts bytes of the response body, or of a WebSocket. Returns whether they may be sent.
+    pub(super) fn record_sent(&mut self, bytes: usize) -> bool {
         self.access.add_bytes(bytes);
+        self.oversight.as_ref().is_none_or(|oversight| oversight.has_room(bytes))
     }
 }
 
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.state.end_response();
+        if let Some(oversight) = self.oversight.take() {
+            let access = &self.access;
+            oversight.end(access.status(), access.has_failed(), access.bytes());
+        }
     }
 }
 

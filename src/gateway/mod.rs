@@ -6,6 +6,7 @@
 //! and fuzz targets call the same functions as the daemon.
 
 mod attempts;
+mod call_record;
 mod catch_panic;
 mod client_auth;
 mod content;
@@ -14,8 +15,10 @@ mod error;
 mod error_response;
 mod explain;
 mod guard;
+mod guide;
 mod headers;
 mod in_flight;
+mod local_responses;
 mod login_material;
 mod max_forwards;
 mod method_override;
@@ -40,6 +43,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::attempts::Attempts;
+use self::call_record::CallRecord;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::content::Content;
@@ -47,13 +51,17 @@ use self::error::Error;
 pub use self::explain::{Explanation, Question, explain};
 use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
+pub use self::guide::Guide;
+pub use self::local_responses::{no_daemon_response, reject_host};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
-use crate::listen::OwnHosts;
+use crate::approvals::Approvals;
+use crate::audit::Audit;
+use crate::clients::ClientUse;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
@@ -73,6 +81,10 @@ pub struct Gateway {
     header_policy: HeaderPolicy,
     has_server_timing: bool,
     upstream_errors: Arc<UpstreamErrors>,
+    /// The calls that wait for a person.
+    approvals: Approvals,
+    /// The record of what clients do, if there is one.
+    audit: Option<Audit>,
     /// The profile whose commands the hints name.
     profile: Arc<str>,
 }
@@ -97,6 +109,8 @@ impl Gateway {
             throttle,
             upstream,
             header_policy,
+            approvals: Approvals::unattended(),
+            audit: None,
             has_server_timing: false,
             profile: "default".into(),
         }
@@ -112,6 +126,19 @@ impl Gateway {
     #[must_use]
     pub fn with_outage(self, upstream_errors: Arc<UpstreamErrors>) -> Self {
         Self { upstream_errors, ..self }
+    }
+
+    /// Asks a person about the requests that a rule wants one asked about; without this, such a
+    /// request is refused.
+    #[must_use]
+    pub fn with_approvals(self, approvals: Approvals) -> Self {
+        Self { approvals, ..self }
+    }
+
+    /// Records what clients do.
+    #[must_use]
+    pub fn with_audit(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Names this profile in the commands that error responses advise.
@@ -136,34 +163,31 @@ impl Gateway {
 
     /// Handles one local request: every step in its order, each called once.
     ///
-    /// `client` receives the name of the client once it is known, also where a later step fails.
+    /// `record` receives what becomes known on the way, also where a later step fails.
     async fn handle(
         &self,
         request: Request<Incoming>,
         sender: &ConnectionPeer,
         timing: &mut RequestTiming,
-        client: &mut Option<Arc<str>>,
+        record: &mut CallRecord,
     ) -> Result<Response<ProxyBody>, Error> {
-        self.reject_own(&request, sender)?;
+        self.begin(&request, sender, record)?;
         let admitted = match guard::admit_current(request, sender, &self.guard)? {
             CurrentAdmission::Admitted(admitted) => admitted,
             CurrentAdmission::Outdated(again) => again.await?,
         };
-        *client = admitted.client().name();
+        record.set_client(admitted.client());
         // The decision ends here: what lives on makes the future of every request larger.
         let (allowed, body, counted) = match self.decide_and_count(admitted)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
+            (Decision::Guide(client, host), _) => {
+                return Ok(guide::respond(&self.policy, &client, host.as_ref()));
+            }
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };
-        let mut body = {
-            let body = self.judge_command(&allowed, body, timing).await?;
-            policy::wait_counted(counted).await?;
-            let kind = body_kind(body.can_buffer(&self.body_buffer));
-            timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
-            // Only now `100 Continue` asks for the body: a slow client holds no permit meanwhile.
-            self.read_body(&allowed, body, timing).await?
-        };
+        let incoming = (body, counted);
+        let mut body = self.prepare_body(&allowed, incoming, sender, record, timing).await?;
         let mut attempts = Attempts::new(&self.throttle, &allowed, sender);
         let mut permit = timing.measure(Stage::Queue, attempts.reservation.acquire()).await?;
         let (response, bearer, cause) = loop {
@@ -189,34 +213,21 @@ impl Gateway {
     }
 
     /// Judges a request, and counts it where its client's requests are counted; not yet one that is
-    /// still to be judged by its command.
+    /// still to be judged by its body.
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
-            Decision::Forward(allowed, _) if allowed.awaits_command() => None,
-            Decision::Forward(allowed, _) => policy::count(allowed.client())?,
-            Decision::Options(client) => policy::count(client)?,
-            Decision::TokenEndpoint(..) => None,
+            Decision::Forward(allowed, _) if allowed.awaits_body() => None,
+            Decision::Forward(allowed, _) => {
+                policy::count(allowed.client(), allowed.use_by_head())?
+            }
+            Decision::Options(client) => policy::count(client, ClientUse::default())?,
+            Decision::Guide(..) | Decision::TokenEndpoint(..) => None,
         };
         Ok((decision, counted))
-    }
-
-    /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.
-    ///
-    /// Comes before the guard, so that the loop is told and not the `Host` of what leads back here.
-    fn reject_own<B>(&self, request: &Request<B>, sender: &ConnectionPeer) -> Result<(), Error> {
-        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
-        if !self.session.is_own_request(method, path, headers) {
-            return Ok(());
-        }
-        // The client id alone is no secret: with it, another user could close our connections.
-        if sender.is_owner() || self.session.has_own_bearer(headers) {
-            self.upstream.stop_loop();
-        }
-        Err(Error::Loop { origin: self.upstream.origin().to_string().into() })
     }
 
     /// Sends the request once, with this token.
@@ -363,26 +374,6 @@ enum Next<'a> {
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
-}
-
-/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
-/// where the request is for us.
-pub fn reject_host(
-    profile: &str,
-    request: &http::request::Parts,
-    ours: &OwnHosts,
-) -> Option<Response<ProxyBody>> {
-    let error = guard::check_host(request, ours).err()?;
-    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
-}
-
-/// Makes the response of a command whose daemon, of `profile`, cannot be reached.
-pub fn no_daemon_response(
-    profile: &str,
-    why: impl std::error::Error + Send + Sync + 'static,
-    hint: &'static str,
-) -> Response<ProxyBody> {
-    error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
 }
 
 fn body_kind(is_repeatable: bool) -> session::BodyKind {

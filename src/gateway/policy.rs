@@ -6,18 +6,22 @@
 //! (`RUN`) decide once the body is there, and only such a request has its body read for them.
 
 mod allowed;
+mod asking;
 mod command;
 mod error;
+mod guide_request;
+mod quota;
 mod sensitive_paths;
 
-use std::pin::Pin;
-
+use http::header::HOST;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 
 pub use self::allowed::Allowed;
 pub(super) use self::command::in_query as commands_in_query;
 pub(super) use self::error::{Error, path_with_api};
+pub(super) use self::guide_request::GUIDE_PATH;
+pub(super) use self::quota::{PendingCount, check_left, count, wait_counted};
 use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
@@ -25,7 +29,7 @@ use super::max_forwards;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
-use crate::clients::{ClientPolicy, QuotaError};
+use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Rule, RuleMatches, RuleSet};
 use crate::upstream::ReplayBody;
 
@@ -33,6 +37,7 @@ use crate::upstream::ReplayBody;
 #[derive(Clone, Debug)]
 pub struct Policy {
     deny: RuleSet,
+    ask: RuleSet,
     anonymous: AnonymousAccess,
     has_cookies: bool,
 }
@@ -44,6 +49,8 @@ pub enum Decision<B> {
     Forward(Allowed, B),
     /// The daemon responds to it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
     Options(ClientIdentity),
+    /// The daemon tells its client what it may do; the `Host` that it called us.
+    Guide(ClientIdentity, Option<HeaderValue>),
     /// The daemon handles it at its own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
 }
@@ -74,7 +81,13 @@ impl Policy {
     /// Denies all clients what `deny` matches, and gives clients without a key the access that
     /// `anonymous` names.
     pub fn new(deny: Vec<Rule>, anonymous: AnonymousAccess) -> Self {
-        Self { deny: deny.into(), anonymous, has_cookies: false }
+        Self { deny: deny.into(), ask: RuleSet::default(), anonymous, has_cookies: false }
+    }
+
+    /// Has what `ask` matches wait for a person, whoever sends it.
+    #[must_use]
+    pub fn with_ask(self, ask: Vec<Rule>) -> Self {
+        Self { ask: ask.into(), ..self }
     }
 
     /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would
@@ -84,7 +97,7 @@ impl Policy {
         Self { has_cookies: is_enabled, ..self }
     }
 
-    fn access_level<'a>(&self, client: &'a ClientIdentity) -> AccessLevel<'a> {
+    pub(super) fn access_level<'a>(&self, client: &'a ClientIdentity) -> AccessLevel<'a> {
         match client {
             ClientIdentity::Client(client) => AccessLevel::Client(client.policy()),
             ClientIdentity::Anonymous => self.anonymous_level(),
@@ -108,23 +121,29 @@ impl Policy {
         is_websocket: bool,
     ) -> Result<HeadVerdict, Error> {
         let matched = self.check_rules(head.method.as_str(), path, level)?;
-        let awaits_command = matched == MatchedRule::Command;
+        let asks = self.may_ask(head.method.as_str(), path, level);
+        let awaits_command = matched == MatchedRule::Command
+            || asks.has_command
+            || quota::counts_commands(head.method.as_str(), path, level);
         if is_websocket {
             // No rule sees what goes through a WebSocket: its client may do anything there.
             self.check_every_write(path, level)?;
+            quota::check_websocket(level)?;
         }
-        if matches!(level, AccessLevel::Full) {
-            return Ok(HeadVerdict { has_login_material: false, awaits_command });
-        }
-        if method_override::in_headers(&head.headers) {
+        let (asks, is_full) = (asks.has_any, matches!(level, AccessLevel::Full));
+        // A person would be shown another call than the one that is made.
+        if (asks || !is_full) && method_override::in_headers(&head.headers) {
             return Err(Error::Override("a header"));
+        }
+        if is_full {
+            return Ok(HeadVerdict { has_login_material: false, awaits_command, asks });
         }
         check_query(head.uri.query(), level)?;
         let has_login_material = find_rule(path, &*TOKEN_BEARING, "GET").is_some();
         if is_websocket && has_login_material {
             return Err(Error::LoginMaterialInResponse);
         }
-        Ok(HeadVerdict { has_login_material, awaits_command })
+        Ok(HeadVerdict { has_login_material, awaits_command, asks })
     }
 
     fn check_every_write(
@@ -133,6 +152,11 @@ impl Policy {
         level: AccessLevel<'_>,
     ) -> Result<(), Error> {
         WRITE_METHODS.iter().try_for_each(|method| match self.check_rules(method, path, level)? {
+            MatchedRule::None | MatchedRule::Rule(_)
+                if self.may_ask(method, path, level).has_any =>
+            {
+                Err(Error::Unaskable)
+            }
             MatchedRule::None | MatchedRule::Rule(_) => Ok(()),
             MatchedRule::Command => Err(Error::UnreadableCommand("nothing says which it is")),
         })
@@ -209,7 +233,7 @@ impl Policy {
             Some(_) if awaits_command => Ok(MatchedRule::Command),
             Some(rule) => Ok(MatchedRule::Rule(rule)),
             None if allowing(allow, method, path).next().is_some() => Ok(MatchedRule::Command),
-            None => Err(Error::NotAllowed),
+            None => asking::allowed_after_asking(level, method, path, awaits_command),
         }
     }
 
@@ -238,12 +262,16 @@ impl Policy {
         }
         let allow = policy.map(|policy| &policy.allow).filter(|allow| !allow.is_empty());
         let Some(allow) = allow else { return Ok(MatchedRule::None) };
+        let ask = policy.map(|policy| &policy.ask).into_iter();
         let mut rules = allowing(allow, method, path);
+        let mut asked = ask.flat_map(|ask| allowing(ask, method, path));
         let is_allowed = |rule: &&Rule| {
             !rule.is_command()
                 || (!keys.is_empty() && keys.iter().all(|key| rule.names_command(key)))
         };
-        rules.find(is_allowed).map(MatchedRule::Rule).ok_or(Error::NotAllowed)
+        let found = rules.find(is_allowed).map(MatchedRule::Rule);
+        let found = found.or_else(|| asked.find(is_allowed).map(|_| MatchedRule::None));
+        found.ok_or(Error::NotAllowed)
     }
 }
 
@@ -254,6 +282,8 @@ struct HeadVerdict {
     has_login_material: bool,
     /// Whether a rule about commands decides, once the body is there.
     awaits_command: bool,
+    /// Whether a rule may want a person asked, once the body is there.
+    asks: bool,
 }
 
 /// Denies login material unless a rule in `allow` names its path. One about commands does not: it
@@ -338,6 +368,9 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         TokenPathMatch::Ambiguous => return Err(Error::Reserved),
         TokenPathMatch::Unknown => return Err(Error::TooManyInterpretations),
     }
+    if guide_request::is_guide(&head, &path)? {
+        return Ok(Decision::Guide(client, head.headers.get(HOST).cloned()));
+    }
     let level = policy.access_level(&client);
     let is_limited = !matches!(level, AccessLevel::Full);
     let verdict = policy.check_head(&head, &path, level, is_websocket)?;
@@ -345,7 +378,7 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         return Ok(Decision::Options(client));
     }
     let has_cookies = policy.has_cookies && !is_limited;
-    let HeadVerdict { has_login_material, awaits_command } = verdict;
+    let HeadVerdict { has_login_material, awaits_command, asks } = verdict;
     let allowed = Allowed {
         head,
         client,
@@ -354,38 +387,9 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         has_cookies,
         is_websocket,
         awaits_command,
+        asks,
     };
     Ok(Decision::Forward(allowed, body))
-}
-
-/// Counts a request against the quota of its client. Where the file of the counts must be written
-/// first, returns what waits for that.
-///
-/// # Errors
-///
-/// The quota that is used up.
-pub(super) fn count(client: &ClientIdentity) -> Result<Option<PendingCount>, Error> {
-    let ClientIdentity::Client(client) = client else { return Ok(None) };
-    match client.consume() {
-        Ok(()) => Ok(None),
-        Err(QuotaError::Unreserved) => {
-            let client = client.clone();
-            // Boxed, because few requests come here.
-            Ok(Some(Box::pin(async move { Ok(client.consume_reserved().await?) })))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A request that is counted as soon as the file of the counts is written.
-pub(super) type PendingCount = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-/// Waits until a request is counted, if it was not counted at once.
-pub(super) async fn wait_counted(pending: Option<PendingCount>) -> Result<(), Error> {
-    match pending {
-        Some(pending) => pending.await,
-        None => Ok(()),
-    }
 }
 
 /// The methods that a WebSocket can stand for, beside reading.

@@ -59,7 +59,10 @@ impl Body for ProxyBody {
         if let (Poll::Ready(Some(Ok(frame))), Some(in_flight)) = (&polled, &mut this.in_flight)
             && let Some(data) = frame.data_ref()
         {
-            in_flight.record_sent(data.len());
+            if !in_flight.record_sent(data.len()) {
+                // The client sees a response that broke off, and its next request says why.
+                return Poll::Ready(Some(Err(ConnectionError::Truncated)));
+            }
             if this.can_be_envelope {
                 let is_end = this.content.is_end_stream();
                 let is_failure = read_envelope(&mut this.scan, data, is_end);

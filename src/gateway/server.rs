@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tracing::Instrument as _;
 
+use super::call_record::CallRecord;
 use super::catch_panic::catch_panic;
 use super::error::Error;
 use super::guard::encode_target;
@@ -290,19 +291,20 @@ impl ConnectionContext {
         let (mut response, is_refused) = if self.has_room {
             let gateway = self.gateway.load_full();
             timing = gateway.begin_timing(in_flight.started());
-            let mut client = None;
+            let mut record = CallRecord::default();
             if let Some(uid) = self.sender.recheck(gateway.users()) {
                 // Boxed, because few requests need it: those right after a reload.
                 Box::pin(self.sender.resolve(gateway.users(), uid)).await;
             }
             let handled = {
-                let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
+                let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
                 unless_drained(&self.drain, pin!(handling)).await
             };
+            in_flight.set_oversight(record.oversight.take());
             match handled {
                 Some(handled) => {
                     let is_refused = handled.is_err();
-                    (gateway.finish_response(handled, client, &timing), is_refused)
+                    (gateway.finish_response(handled, record.client, &timing), is_refused)
                 }
                 None => (error_response::render(&Error::Draining), true),
             }

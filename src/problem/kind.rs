@@ -140,6 +140,20 @@ kinds! {
         );
     QuotaExhausted: "policy.exhausted", "Client used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
+    BudgetExhausted: "policy.exhausted", "Budget used up" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Send it again after that time, or ask the person who runs the daemon for more.",
+        );
+    ApprovalPending: "policy.approval-pending", "Waits for a person" =>
+        Spec::unavailable().hint("Send the same call again after Retry-After.");
+    ApprovalDenied: "policy.approval-denied", "Refused by a person" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Nothing was sent. Do not send it again: ask the person first.",
+        );
+    TooManyPending: "policy.rate", "Too many calls wait for a person" =>
+        Spec::denied(StatusCode::TOO_MANY_REQUESTS).hint(
+            "Send it again once the others were decided: `nexudus-proxy approvals list`.",
+        );
 
     // The token for the request.
     SessionLocked: "session.locked", "Locked" =>
@@ -228,6 +242,10 @@ kinds! {
         Spec::unavailable().token("proxy_internal_error").hint(
             "Nothing was sent. Send it again in a moment, with fewer large requests at once.",
         );
+    NotRecorded: "daemon.overloaded", "Not recorded" =>
+        Spec::unavailable().token("proxy_internal_error").hint(
+            "Nothing was sent. Make room on the disk of audit.file, and look at the log.",
+        );
     InternalError: "daemon.internal", "Defect in nexudus-proxy" =>
         Spec::response(StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error").hint(
             "Please report it with the log line of this request.",
@@ -275,9 +293,13 @@ kinds! {
         Spec::denied(StatusCode::INSUFFICIENT_STORAGE).hint(
             "Revoke clients that are not needed any more.",
         );
+    ApprovalMissing: "approval.missing", "No such call" =>
+        Spec::denied(StatusCode::NOT_FOUND).hint(
+            "`nexudus-proxy approvals list` shows the calls that wait; a restart forgets them.",
+        );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(
-            "Ask for /v1/events?kinds=ready,session,request, or for some of these kinds.",
+            "Ask for /v1/events?kinds=ready,session,request,approval, or for some of these kinds.",
         );
 
     // A command on this machine. No response carries these.

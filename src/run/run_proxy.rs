@@ -225,6 +225,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::NoListeners
         | Error::OwnAddress { .. }
         | Error::UnusedAddress(_)
+        | Error::Audit { .. }
         | Error::UserAgent(_)
         | Error::ClientKey(_)
         | Error::Proxy(_)

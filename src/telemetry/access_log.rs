@@ -197,6 +197,21 @@ impl AccessEntry {
         self.failure = failure;
     }
 
+    /// Returns the status of the response, once there is one.
+    pub fn status(&self) -> Option<u16> {
+        self.status.map(|status| status.as_u16())
+    }
+
+    /// Says whether the body told a failure so far.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Returns the bytes of the response body so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns when the head of the request had arrived.
     pub fn started(&self) -> Instant {
         self.started

@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod agents;
 mod ages;
 mod api;
 mod basic_auth;

@@ -275,6 +275,23 @@ fn the_limits_of_a_run_are_obeyed() {
     assert_eq!(said, "403 => 0\n");
 }
 
+/// Its command would answer what it is asked.
+#[test]
+fn a_run_asks_nobody_and_keeps_its_budget() {
+    let (_upstream, home) = stage();
+    let mut run = with_login(&home, "run --max-writes 2/day --max-deletes 1/day --ask");
+    let send = "curl -s -X PUT $NEXUDUS_BASE_URL/api/x/y/1; \
+                send() { curl -s -o /dev/null -w '%{http_code} ' -X $1 $NEXUDUS_BASE_URL/api/x/y/1; }; \
+                send DELETE; send DELETE; send POST; send POST";
+    let said = home.transcript(run.args(["PUT /**", "--", "/bin/bash", "-c", send]));
+    assert!(said.contains("policy.approval-denied") && said.contains("serve"), "{said}");
+    assert!(said.ends_with("404 403 404 403 => 0\n"), "{said}");
+    let mut run = with_login(&home, "run --max-bytes 1B/day");
+    let get = "for i in 1 2; do curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; done";
+    let said = home.transcript(run.args(["--", "/bin/bash", "-c", get]));
+    assert!(said.contains("403 "), "{said}");
+}
+
 #[test]
 fn a_signal_is_passed_on() {
     let (_upstream, home) = stage();

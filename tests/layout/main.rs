@@ -24,7 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("kernel", &["children", "peer"]),
     ("world", &["ca", "credentials", "listen", "service", "upstream"]),
-    ("shared", &["clients", "throttle"]),
+    ("shared", &["approvals", "audit", "clients", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
@@ -92,7 +92,7 @@ const OWNED: &[(&str, &[&str])] = &[
         ],
     ),
     ("thread::spawn(", &[]),
-    ("thread::Builder", &["daemon/", "telemetry/nonblocking.rs"]),
+    ("thread::Builder", &["audit/", "daemon/", "telemetry/nonblocking.rs"]),
     // Accepting over TCP: each connection comes with its peer, or not at all.
     ("TcpListener::from_std(", &["listen/acceptor.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.

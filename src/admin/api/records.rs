@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::{self, ClientPolicy};
+use crate::clients::{self, Budget, BudgetStatus, ClientPolicy, Metered};
 
 /// An element of `GET /v1/clients`: a named client with its limits, never its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,67 @@ pub struct ClientRecord {
     pub idle_s: Option<u64>,
     /// Requests so far, across restarts; counted only where their number is limited.
     pub used: Option<u64>,
+    /// What the client has used of its budgets.
+    #[serde(default)]
+    pub budgets: Vec<ClientBudget>,
+}
+
+/// What a client has used of one budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientBudget {
+    /// What it counts: `writes`, `deletes` or `bytes`.
+    pub what: String,
+    /// The budget: `50/day`.
+    pub budget: String,
+    /// The most in its span.
+    pub most: u64,
+    /// What is used; `None` if that cannot be read.
+    pub used: Option<u64>,
+    /// When it comes back (RFC 3339), once it was begun.
+    pub back: Option<String>,
+}
+
+impl From<&BudgetStatus> for ClientBudget {
+    fn from(status: &BudgetStatus) -> Self {
+        Self {
+            what: status.metered.as_str().to_owned(),
+            budget: status.budget.format(status.metered),
+            most: status.budget.most,
+            used: status.used,
+            back: status.back.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
+        }
+    }
+}
+
+impl ClientBudget {
+    fn into_status(self) -> Option<BudgetStatus> {
+        let all = [Metered::Writes, Metered::Deletes, Metered::Bytes];
+        let metered = all.into_iter().find(|it| it.as_str() == self.what)?;
+        let budget = match metered {
+            Metered::Bytes => Budget::parse_bytes(&self.budget)?,
+            Metered::Requests | Metered::Writes | Metered::Deletes => {
+                Budget::parse_count(&self.budget)?
+            }
+        };
+        let back = self.back.and_then(|at| humantime::parse_rfc3339(&at).ok());
+        Some(BudgetStatus { metered, budget, used: self.used, back })
+    }
+}
+
+/// `POST /v1/approvals`: the decision of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalDecision {
+    /// The call, or a standing permission.
+    pub id: String,
+    /// Whether the call may be sent.
+    pub approve: bool,
+    /// For how long, if more than once.
+    #[serde(default)]
+    pub for_s: Option<u64>,
+    /// Whether the same holds for every call that the same rules ask about.
+    #[serde(default)]
+    pub by_rule: bool,
 }
 
 impl From<clients::ClientStatus> for ClientRecord {
@@ -40,6 +101,7 @@ impl From<clients::ClientStatus> for ClientRecord {
             refused: status.refused,
             idle_s: status.idle.map(|idle| idle.as_secs()),
             used: status.counted,
+            budgets: status.budgets.iter().map(ClientBudget::from).collect(),
         }
     }
 }
@@ -56,6 +118,7 @@ impl From<ClientRecord> for clients::ClientStatus {
             refused: record.refused,
             idle: record.idle_s.map(Duration::from_secs),
             counted: record.used,
+            budgets: record.budgets.into_iter().filter_map(ClientBudget::into_status).collect(),
         }
     }
 }

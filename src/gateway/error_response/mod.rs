@@ -25,6 +25,7 @@ pub(super) use self::prebuilt::{UnparsedRequest, prebuilt};
 use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{guard, policy};
+use crate::approvals;
 use crate::config::with_profile_flag;
 use crate::listen::insert_sandbox_headers;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
@@ -46,14 +47,16 @@ pub(super) fn render(error: &Error) -> Response<ProxyBody> {
 fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody> {
     let is_navigation =
         matches!(error, Error::Guard(guard::Error::Browser { is_navigation: true, .. }));
+    let kind = details.kind;
+    let (id, is_accepted) = waiting_call(error);
+    let code = if is_accepted { StatusCode::ACCEPTED } else { status(kind) };
     let body = if is_navigation {
         Bytes::from_static(BROWSER_PAGE)
     } else {
-        problem_json(details, &error_chain(error))
+        problem_json(details, &error_chain(error), code, id)
     };
-    let kind = details.kind;
     let mut response = Response::new(ProxyBody::full(body));
-    *response.status_mut() = status(kind);
+    *response.status_mut() = code;
     let headers = response.headers_mut();
     insert_headers(headers, details);
     if let Some((name, value)) = extra_header(error) {
@@ -72,19 +75,34 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
     response
 }
 
+/// Returns the identifier of a call that waits for a person, and whether its client preferred to hear
+/// so with 202 (RFC 7240 §4.1): all others must not take the response for a success.
+fn waiting_call(error: &Error) -> (Option<&str>, bool) {
+    if let Error::Approval(approvals::Error::Pending { id, is_async }) = error {
+        return (Some(id), *is_async);
+    }
+    (None, false)
+}
+
 /// Returns the header that belongs to this error alone.
 fn extra_header(error: &Error) -> Option<(HeaderName, &'static str)> {
     match error {
         Error::Guard(guard::Error::Method) => Some((ALLOW, ALLOWED_METHODS)),
         Error::Policy(policy::Error::TokenMethod) => Some((ALLOW, "POST")),
+        Error::Policy(policy::Error::GuideMethod) => Some((ALLOW, "GET, HEAD")),
         // RFC 6455 §4.2.2: which versions there are.
         Error::Guard(guard::Error::Upgrade(why))
             if *why == guard::UNSUPPORTED_WEBSOCKET_VERSION =>
         {
             Some((SEC_WEBSOCKET_VERSION, "13"))
         }
+        Error::Approval(approvals::Error::Pending { is_async: true, .. }) => {
+            Some((PREFERENCE_APPLIED, "respond-async"))
+        }
         Error::Guard(_)
         | Error::Policy(_)
+        | Error::Approval(_)
+        | Error::Unrecorded(_)
         | Error::Session(_)
         | Error::Throttle(_)
         | Error::Body(_)
@@ -153,16 +171,24 @@ pub(super) fn add_server_timing(response: &mut Response<ProxyBody>, timing: &Req
     }
 }
 
-fn problem_json(details: &ProblemDetails, detail: &str) -> Bytes {
+fn problem_json(
+    details: &ProblemDetails,
+    detail: &str,
+    status: StatusCode,
+    id: Option<&str>,
+) -> Bytes {
     let kind = details.kind;
-    let body = json!({
+    let mut body = json!({
         "type": format!("urn:nexudus-proxy:{}", kind.code()),
         "title": kind.title(),
-        "status": status(kind).as_u16(),
+        "status": status.as_u16(),
         "detail": detail,
         "code": kind.code(),
         "hint": details.hint,
     });
+    if let Some(id) = id {
+        body["id"] = id.into();
+    }
     Bytes::from(format!("{body}\n"))
 }
 
@@ -196,4 +222,5 @@ const ALLOWED_METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 const BROWSER_PAGE: &[u8] = include_bytes!("browser.html");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

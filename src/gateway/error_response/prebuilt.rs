@@ -73,7 +73,7 @@ pub(in crate::gateway) fn prebuilt(limits: &Limits) -> Rejections {
 fn rejection(error: UnparsedRequest) -> Rejection {
     let details = error.details();
     let status = status(details.kind);
-    let body = problem_json(&details, &error.to_string());
+    let body = problem_json(&details, &error.to_string(), status, None);
     let mut headers = HeaderMap::new();
     insert_headers(&mut headers, &details);
     headers.insert(CONNECTION, HeaderValue::from_static("close"));

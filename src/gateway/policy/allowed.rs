@@ -17,6 +17,7 @@ pub struct Allowed {
     pub(super) has_cookies: bool,
     pub(super) is_websocket: bool,
     pub(super) awaits_command: bool,
+    pub(super) asks: bool,
 }
 
 impl Allowed {
@@ -63,6 +64,11 @@ impl Allowed {
     /// Says whether a rule about commands decides once the body is there.
     pub fn awaits_command(&self) -> bool {
         self.awaits_command
+    }
+
+    /// Says whether the body decides: a rule about commands, or a person.
+    pub(in crate::gateway) fn awaits_body(&self) -> bool {
+        self.awaits_command || self.asks
     }
 
     /// Says whether cookies are forwarded, both ways.

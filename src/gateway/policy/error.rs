@@ -19,6 +19,14 @@ pub enum Error {
     /// A token endpoint takes POST.
     #[error("a token endpoint takes POST only")]
     TokenMethod,
+    /// The guide takes GET.
+    #[error("what a client may do is asked for with GET")]
+    GuideMethod,
+    /// The path of the guide in another spelling.
+    #[error(
+        "the path can be read as the daemon's own, which is served only in its documented spelling"
+    )]
+    GuideSpelling,
     /// A rule denies the request.
     #[error("denied by rule `{0}`")]
     Denied(String),
@@ -60,6 +68,12 @@ pub enum Error {
         /// The path, if it is plain enough to be shown.
         path: Option<Box<str>>,
     },
+    /// A rule wants a person asked, and the request can stand for many.
+    #[error("a rule wants a person asked, and this request can carry others, which none sees")]
+    Unaskable,
+    /// What goes through a WebSocket is counted by no budget.
+    #[error("a client with a budget opens no WebSocket: nothing that goes through is counted")]
+    UncountedWebSocket,
     /// The client has used up its quota.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -72,6 +86,8 @@ impl Problem for Error {
             Self::Reserved => ProblemKind::AmbiguousTarget
                 .with_hint("Ask for /api/token or /api/sys/users/token in exactly that spelling."),
             Self::TooManyInterpretations => ProblemKind::AmbiguousTarget.into(),
+            Self::GuideMethod => ProblemKind::MethodNotAllowed.with_hint("GET it."),
+            Self::GuideSpelling => ProblemKind::AmbiguousTarget.into(),
             Self::TokenMethod => ProblemKind::MethodNotAllowed.into(),
             Self::Denied(_) => ProblemKind::RuleDenied.into(),
             Self::NotAllowed => {
@@ -87,6 +103,8 @@ impl Problem for Error {
             Self::Indirect(_) => {
                 denied("Send each request by itself, to the path that it is about.")
             }
+            Self::Unaskable => denied("Send each request by itself, as JSON."),
+            Self::UncountedWebSocket => denied("Use a key without a budget."),
             Self::Override(_) => {
                 denied("Send the request with the method and the path that it is about.")
             }

@@ -5,6 +5,8 @@
 //! refresh token to it, and uses the e-mail address where it is missing. `token_response.rs` says
 //! what a response means.
 
+mod record_lookup;
+
 use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,128 @@
+//! What becomes known of a request on its way, and what watches it to its end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::Request;
+
+use super::Gateway;
+use super::client_auth::ClientIdentity;
+use super::error::Error;
+use super::peer_identity::ConnectionPeer;
+use super::policy::Allowed;
+use crate::approvals::Subject;
+use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
+use crate::clients::{ByteMeter, loggable_path};
+use crate::upstream::ReplayBody;
+
+/// What is known of a request beside its response.
+#[derive(Debug, Default)]
+pub(super) struct CallRecord {
+    /// The name of the client.
+    pub(super) client: Option<Arc<str>>,
+    /// Boxed, because few requests have any: it lives as long as the response.
+    pub(super) oversight: Option<Box<Oversight>>,
+}
+
+/// What watches a request until the last byte of its response.
+#[derive(Debug, Default)]
+pub(super) struct Oversight {
+    /// The line of the audit, where it is on.
+    audited: Option<Box<AuditedCall>>,
+    /// The budget of bytes, if the client has one.
+    meter: Option<ByteMeter>,
+    /// Whether the request goes to the upstream: our own responses are charged to nobody.
+    is_forwarded: bool,
+    /// The code of a response of our own.
+    pub(super) code: Option<&'static str>,
+}
+
+/// Waits until a request is recorded.
+type Recording<'a> = Pin<Box<dyn Future<Output = Result<(), audit::Unrecorded>> + Send + 'a>>;
+
+impl CallRecord {
+    /// Takes down the client whose key was presented.
+    pub(super) fn set_client(&mut self, client: &ClientIdentity) {
+        self.client = client.name();
+        if let Some(meter) = client.byte_meter() {
+            self.oversight.get_or_insert_default().meter = Some(meter);
+        }
+        if let (Some(audited), Some(client)) = (self.audited(), client.name()) {
+            audited.set_client(&client);
+        }
+    }
+
+    /// Takes down the rules that decided, and the decision of a person.
+    pub(super) fn set_rules(&mut self, rules: Vec<String>, approval: Option<Arc<str>>) {
+        if let Some(audited) = self.audited() {
+            audited.set_rules(rules, approval.as_deref());
+        }
+    }
+
+    /// Returns what waits until the request is recorded, as far as it is before it is sent. Boxed:
+    /// what lives here would make the future of every request larger.
+    pub(super) fn recording<'a>(
+        &'a mut self,
+        allowed: &Allowed,
+        body: &'a ReplayBody,
+    ) -> Option<Recording<'a>> {
+        if let Some(oversight) = &mut self.oversight {
+            oversight.is_forwarded = true;
+        }
+        let audited = self.audited()?;
+        let bytes = match body {
+            ReplayBody::Buffered(bytes, _) => Some(&**bytes),
+            ReplayBody::Empty | ReplayBody::Streamed(_) => None,
+        };
+        let target = allowed.head().uri.path();
+        let subject = Subject::of_call(target, bytes.unwrap_or_default());
+        let ids = subject.map(|subject| subject.ids).unwrap_or_default();
+        Some(Box::pin(audited.begin(ids, bytes)))
+    }
+
+    fn audited(&mut self) -> Option<&mut AuditedCall> {
+        self.oversight.as_mut().and_then(|it| it.audited.as_deref_mut())
+    }
+}
+
+impl Oversight {
+    /// Counts bytes against the budget of the client. Returns whether they may be sent.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let is_charged = self.is_forwarded && self.code.is_none();
+        let meter = self.meter.as_ref().filter(|_| is_charged);
+        meter.is_none_or(|meter| meter.add(bytes))
+    }
+
+    /// Records how the request ended.
+    pub(super) fn end(mut self, status: Option<u16>, has_failed: bool, bytes: u64) {
+        if let Some(audited) = &mut self.audited {
+            audited.end(CallOutcome { status, code: self.code, has_failed, bytes });
+        }
+    }
+}
+
+impl Gateway {
+    /// Begins to handle a request: ends a loop, and begins the line of the audit, where there is one,
+    /// before anything can refuse the request.
+    pub(super) fn begin<B>(
+        &self,
+        request: &Request<B>,
+        sender: &ConnectionPeer,
+        record: &mut CallRecord,
+    ) -> Result<(), Error> {
+        self.reject_own(request, sender)?;
+        let Some(audit) = &self.audit else { return Ok(()) };
+        // Of a user who is not allowed one request a second is recorded, so that no stranger fills
+        // the disk.
+        let Some(peer) = sender.identity_to_log() else { return Ok(()) };
+        let uri = request.uri();
+        let call = AuditRecord {
+            method: Some(loggable_path(request.method().as_str())),
+            path: Some(mask_path(&loggable_path(uri.path()))),
+            ..AuditRecord::default()
+        };
+        let audited = audit.call(call.with_query(uri.query().unwrap_or_default()), peer);
+        record.oversight.get_or_insert_default().audited = Some(audited);
+        Ok(())
+    }
+}
