@@ -6,10 +6,12 @@
 
 mod kind;
 mod leaf_issuer;
+mod live;
 mod store;
 
 pub use constrained_ca::{Authority, Names};
 
 pub use self::kind::{AUTHORITY_LIFETIME, AuthorityKind, EXPIRY_NOTICE};
 pub use self::leaf_issuer::LeafIssuer;
+pub use self::live::LiveAuthorities;
 pub use self::store::{AuthorityStore, StoreError};
