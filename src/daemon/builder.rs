@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use super::authorities::AuthorityKeeper;
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
 use super::profile_lock::ProfileLock;
@@ -19,7 +20,8 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -45,6 +47,7 @@ pub(super) struct DaemonBuilder {
     clock: Clock,
     has_key_outside_keychain: bool,
     credentials: Credentials,
+    authorities: (AuthorityKeeper, Authorities),
     clients: Clients,
     throttle: Throttle,
     access: AccessSources,
@@ -87,8 +90,7 @@ impl DaemonBuilder {
         paths: &Paths,
         deps: Deps,
     ) -> Result<Self, Error> {
-        let Prepared { tls, users, operators } = prepared;
-        let Deps { clock, credentials } = deps;
+        let (Prepared { tls, users, operators }, Deps { clock, credentials }) = (prepared, deps);
         let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
         let own = own_sockets(config, &server.listening)?;
@@ -97,6 +99,7 @@ impl DaemonBuilder {
         let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
+        let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
@@ -120,6 +123,7 @@ impl DaemonBuilder {
             clock,
             has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
             credentials,
+            authorities,
             clients,
             throttle,
             access,
@@ -135,12 +139,7 @@ impl DaemonBuilder {
         let (drain, drain_signal) = DrainController::new();
         let telemetry = Arc::<Telemetry>::default();
         let server = build_server(config, drain_signal.clone(), telemetry.clone());
-        let (runtime_state, runtime) = watch::channel(RuntimeState {
-            lifecycle: api::Lifecycle::Serving,
-            settings: config.export(),
-            keys: super::config_report::of_config(config),
-            restart_needed: vec![],
-        });
+        let (runtime_state, runtime) = watch::channel(runtime_state(config));
         let (sender, commands) = mpsc::channel(1);
         let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
@@ -158,7 +157,10 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
-        let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
+        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
+        let keeper = tokio::spawn(keeper.run());
+        let watched = (&self.session, &authorities, &self.clock);
+        let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let Self { access, routes, operators, .. } = self;
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
@@ -176,6 +178,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
+            authorities,
+            keeper,
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,
@@ -200,6 +204,7 @@ impl DaemonBuilder {
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
+            authorities: self.authorities.1.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,
@@ -208,6 +213,16 @@ impl DaemonBuilder {
             access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
+    }
+}
+
+/// Returns the state of a daemon that has just started.
+fn runtime_state(config: &Config) -> RuntimeState {
+    RuntimeState {
+        lifecycle: api::Lifecycle::Serving,
+        settings: config.export(),
+        keys: super::config_report::of_config(config),
+        restart_needed: vec![],
     }
 }
 

@@ -13,6 +13,7 @@ pub mod landlock;
 pub mod process;
 pub mod run_loop;
 
+mod authorities;
 mod builder;
 mod config_report;
 mod control_plane;
@@ -44,6 +45,7 @@ use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
 use self::reload::ReloadState;
 use crate::admin::{DaemonCommand, Heartbeat, RuntimeState, api};
+use crate::ca::LiveAuthorities;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
@@ -75,6 +77,8 @@ pub struct Daemon {
     control: ControlPlane,
     session_task: JoinHandle<()>,
     alert: Option<JoinHandle<()>>,
+    authorities: LiveAuthorities,
+    keeper: JoinHandle<()>,
     #[cfg(target_os = "linux")]
     _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
@@ -325,6 +329,11 @@ impl Daemon {
         &self.clients
     }
 
+    /// Returns the certificate authorities.
+    pub fn authorities(&self) -> &LiveAuthorities {
+        &self.authorities
+    }
+
     /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
@@ -365,6 +374,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.session_task.abort();
         self.alert.iter().for_each(JoinHandle::abort);
+        self.keeper.abort();
     }
 }
 
