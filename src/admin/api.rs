@@ -3,6 +3,7 @@
 //! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
+mod authorities;
 mod records;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
 pub use self::records::{
     ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
 };
@@ -69,6 +71,9 @@ pub struct Status {
     pub throttle: ThrottleStatus,
     /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
+    /// The two certificate authorities.
+    #[serde(default)]
+    pub authorities: Vec<AuthorityReport>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
     /// The effective configuration keys that decide which requests are allowed.

@@ -21,7 +21,7 @@ pub(super) use self::demo::{RunningDemo, find_demo};
 pub(super) use self::effective_config::load_effective_config;
 pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_config};
 pub(super) use self::profile_files::{
-    clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
+    clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain, trust_record,
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{

@@ -4,6 +4,7 @@
 //! explicit first, and says which one has the login. The session calls it before every password
 //! login, so that a changed source is seen without a restart.
 
+mod authority_key;
 mod authority_sealer;
 mod command;
 mod environment;
@@ -24,6 +25,7 @@ mod totp_secret;
 
 use std::fmt;
 
+pub use self::authority_key::AuthorityKey;
 pub use self::authority_sealer::AuthoritySealer;
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::private_file::FileError;

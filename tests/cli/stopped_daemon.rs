@@ -30,6 +30,10 @@ const ASKING: &[(&str, i32)] = &[
     ("unlock", 1),
     ("whoami", 1),
     ("logout", 1),
+    ("ca show", 1),
+    ("ca export localhost", 1),
+    ("ca trust --yes", 1),
+    ("ca rotate", 1),
     ("client list", 1),
     ("client add late", 1),
     ("client set late --read-only", 1),
@@ -47,6 +51,7 @@ const ASKING_NONE: &[&str] = &[
     "config init",
     "config check",
     "config schema",
+    "ca untrust",
     "completions bash",
     "man",
     // Where there is no service manager: `service.rs` and `tests/system` have one.

@@ -84,6 +84,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "admin/clients.rs",
             "clients/blocking.rs",
             "credentials/keychain/native.rs",
+            "daemon/authorities.rs",
             "daemon/data_plane.rs",
             "gateway/peer_identity.rs",
             "peer/",

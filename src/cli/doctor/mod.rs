@@ -167,6 +167,7 @@ impl Checks<'_> {
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.add("callers", local::callers(config)).await?;
+            self.add("ca", async { local::authorities(serving) }).await?;
             self.add("service", async { service::service(paths) }).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
