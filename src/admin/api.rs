@@ -28,6 +28,10 @@ pub const API_VERSION: u32 = 1;
 /// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
 
+/// The parameter of `POST /v1/login` by which a command says that Nexudus has just accepted the login,
+/// which the daemon may have seen refused.
+pub const PROVEN_PARAM: &str = "&proven=true";
+
 /// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -123,6 +123,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "credentials/keyutils.rs",
             "credentials/sealed_login.rs",
             "credentials/totp_secret.rs",
+            "run/client.rs",
             "secret/",
             "session/refresh/token_response.rs",
             "session/store/record.rs",
