@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
 use super::api::{
-    ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
+    AuthorityReport, ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult,
+    SessionReport, StopResult,
 };
+use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
 use super::problem::{render, response_for_profile};
@@ -100,6 +102,8 @@ pub struct AdminState {
     pub approvals: Approvals,
     /// The record of what clients do, if there is one.
     pub audit: Option<Audit>,
+    /// The certificate authorities.
+    pub authorities: Authorities,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
@@ -151,6 +155,11 @@ impl AdminContext {
         let mut readiness = readiness(&self.session, lifecycle);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
+    }
+
+    /// Describes the certificate authorities.
+    pub(super) fn authority_reports(&self) -> Vec<AuthorityReport> {
+        self.authorities.reports(self.clock.now().wall, &self.server.profile)
     }
 
     /// Returns the status of the session.

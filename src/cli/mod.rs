@@ -3,6 +3,7 @@
 mod api;
 mod approvals;
 mod audit;
+mod ca;
 mod client;
 mod client_limits;
 mod client_list;
@@ -84,6 +85,8 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    /// The daemon's two certificate authorities: show, export, trust, rotate
+    Ca(ca::CaArgs),
     /// Named local keys, each with limits of its own
     Client(client::ClientArgs),
     /// Decide about the calls that wait for a person
@@ -202,6 +205,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         Command::Logout(_)
         | Command::Whoami(_)
         | Command::Doctor(_)
+        | Command::Ca(_)
         | Command::Client(_)
         | Command::Approvals(_)
         | Command::Audit(_)
@@ -236,6 +240,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Serve(args) => serve::run(args, globals, print),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args, print),
+        Command::Ca(args) => ca::run(args, globals, print),
         Command::Client(args) => client::run(args, globals, print),
         Command::Approvals(args) => approvals::run(args, globals, print),
         Command::Audit(args) => audit::run(args, globals, print),

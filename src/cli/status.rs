@@ -9,7 +9,10 @@ use super::daemon_client::{connect, find_demo};
 use super::globals::{DaemonScope, GlobalArgs};
 use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve, service};
-use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
+use crate::admin::api::{
+    AuthorityReport, AuthorityTrouble, ClientStatus, LimiterStatus, RequestCounts, Status,
+    ThrottleStatus,
+};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 use crate::session::{LastError, SessionState, SessionStatus};
@@ -71,7 +74,7 @@ fn format_status(status: &Status, globals: &GlobalArgs, print: Printer) -> Strin
         session_rows(status, globals, print),
         address_rows(status),
         traffic_rows(status, print),
-        maintenance_rows(status, print),
+        maintenance_rows(status, globals, print),
     ];
     for (name, value) in parts.concat() {
         let line = format!("  {} {value}", print.style("2", &format!("{name:<10}")));
@@ -125,6 +128,12 @@ fn address_rows(status: &Status) -> Vec<Row> {
         let places: Vec<_> = host.tcp.iter().map(ToString::to_string).collect();
         ("", format!("{} → {}", places.join("  "), host.upstream))
     }));
+    rows.extend(status.listening.tls.iter().map(|address| ("", format!("https://{address}"))));
+    if let Some(forward) = &status.listening.forward_proxy {
+        let others = if forward.tunnels { "go through" } else { "are refused" };
+        let what = format!("forward proxy; hosts that are not configured {others}");
+        rows.push(("proxy", format!("{}: {what}", forward.tcp)));
+    }
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health and metrics")));
     }
@@ -162,8 +171,13 @@ fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
 }
 
 /// Things that need a person: restarts, lost log lines.
-fn maintenance_rows(status: &Status, print: Printer) -> Vec<Row> {
+fn maintenance_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Row> {
     let mut rows = vec![];
+    for trouble in status.authorities.iter().filter_map(AuthorityReport::trouble) {
+        let AuthorityTrouble { finding, fix, .. } = trouble;
+        rows.push(("ca", print.style("33", &finding)));
+        rows.push(("", print.style("2", &globals.as_typed(&fix))));
+    }
     if !status.restart_needed.is_empty() {
         let keys = status.restart_needed.join(", ");
         rows.push(("restart", print.style("33", &format!("needed for {keys}"))));

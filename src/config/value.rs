@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
-    AnonymousAccess, AuditFile, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
+    AnonymousAccess, AuditFile, Host, KeyStore, LogFormat, LoginSource, Origin, OtherHosts, Proxy,
+    Rate, Rule, SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -383,4 +383,5 @@ words!(KeyStore {
     "kernel" => Kernel,
 });
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });
+words!(OtherHosts { "refuse" => Refuse, "tunnel" => Tunnel });
 words!(LogFormat { "auto" => Auto, "human" => Human, "json" => Json, "journald" => Journald });

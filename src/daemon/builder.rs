@@ -10,22 +10,21 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use super::authorities::AuthorityKeeper;
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
+use super::oversight::{Oversight, access_sources, listening_at};
 use super::profile_lock::ProfileLock;
 use super::reload::ReloadState;
-use super::upstream_route::{
-    AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path,
-};
+use super::upstream_route::{AccessSources, Listeners, Route, RouteBuilder, tcp_addresses};
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
-use crate::approvals::Approvals;
-use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{self, Config, Host, Origin, Paths};
+use crate::config::{self, Config, Host, Origin, OtherHosts, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, DrainSignal, InFlightCounter};
@@ -33,7 +32,7 @@ use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, OwnSockets};
+use crate::upstream::{self, HttpProxy, OwnSockets, Resolver};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -47,6 +46,7 @@ pub(super) struct DaemonBuilder {
     clock: Clock,
     has_key_outside_keychain: bool,
     credentials: Credentials,
+    authorities: (AuthorityKeeper, Authorities),
     clients: Clients,
     throttle: Throttle,
     access: AccessSources,
@@ -89,16 +89,15 @@ impl DaemonBuilder {
         paths: &Paths,
         deps: Deps,
     ) -> Result<Self, Error> {
-        let Prepared { tls, users, operators } = prepared;
-        let Deps { clock, credentials } = deps;
-        let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
+        let (Prepared { tls, users, operators }, Deps { clock, credentials }) = (prepared, deps);
+        let (mut listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-        let own = own_sockets(config, &server.listening)?;
-        let resolver = standalone_session::resolver(config, own);
+        let resolver = resolver(config, &server.listening)?;
         let throttle = Throttle::new(&config.throttle, clock.clone());
         let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
+        let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let access = access_sources(config, paths, (users, &clients), &listeners, &clock)?;
         let builder = RouteBuilder {
@@ -108,9 +107,10 @@ impl DaemonBuilder {
             throttle: &throttle,
             tls,
             resolver,
+            authorities: &authorities.1.live,
             clock: clock.clone(),
         };
-        let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
+        let (data_listeners, routes) = builder.build(&mut listeners)?;
         Ok(Self {
             lock,
             operators: AccessControl::new(operators, admin.address()),
@@ -122,6 +122,7 @@ impl DaemonBuilder {
             clock,
             has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
             credentials,
+            authorities,
             clients,
             throttle,
             access,
@@ -135,14 +136,12 @@ impl DaemonBuilder {
     /// Starts the parts. When this returns, every request gets a response.
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let (drain, drain_signal) = DrainController::new();
-        let telemetry = Arc::<Telemetry>::default();
+        let (telemetry, heartbeat) = (Arc::<Telemetry>::default(), Heartbeat::default());
         let server = build_server(config, drain_signal.clone(), telemetry.clone());
-        let (runtime_state, runtime) = watch::channel(initial_state(config));
+        let (runtime_state, runtime) = watch::channel(runtime_state(config));
         let (sender, commands) = mpsc::channel(1);
-        let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
-
         let upstreams: Vec<_> = self.routes.iter().map(|route| route.upstream.clone()).collect();
         let (listeners, others) = (self.data_listeners, upstreams.clone());
         let watched = (heartbeat.clone(), telemetry.clone());
@@ -155,10 +154,12 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
-        let Self { access, routes, operators, credentials, .. } = self;
-        let needs = (&self.session, &access.approvals);
-        let alert = notify_command::start(&config.notify, paths, needs, credentials);
-        let oversight = (access.approvals.clone(), access.audit.clone());
+        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
+        let keeper = tokio::spawn(keeper.run());
+        let Self { access, routes, operators, .. } = self;
+        let oversight = Oversight::of(&access);
+        let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
+        let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
         Ok(Daemon {
@@ -176,6 +177,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
+            authorities,
+            keeper,
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,
@@ -202,6 +205,7 @@ impl DaemonBuilder {
             clients: self.clients.clone(),
             approvals: self.access.approvals.clone(),
             audit: self.access.audit.clone(),
+            authorities: self.authorities.1.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,
@@ -213,50 +217,14 @@ impl DaemonBuilder {
     }
 }
 
-/// Returns what the admin surface reports of a daemon that has just started.
-fn initial_state(config: &Config) -> RuntimeState {
+/// Returns the state of a daemon that has just started.
+fn runtime_state(config: &Config) -> RuntimeState {
     RuntimeState {
         lifecycle: api::Lifecycle::Serving,
         settings: config.export(),
         keys: super::config_report::of_config(config),
         restart_needed: vec![],
     }
-}
-
-/// Gathers who has access, and what a person sees of it.
-fn access_sources(
-    config: &Config,
-    paths: &Paths,
-    (users, clients): (UserAcl, &Clients),
-    listeners: &Listeners,
-    clock: &Clock,
-) -> Result<AccessSources, Error> {
-    // The command of a `run` must not answer what it is asked itself.
-    let is_attended = listening_at(listeners) != Some(paths.run_socket());
-    Ok(AccessSources {
-        users,
-        clients: clients.clone(),
-        approvals: Approvals::new(config.approval.clone(), is_attended, clock.clone()),
-        audit: start_audit(config, paths)?,
-    })
-}
-
-fn listening_at(listeners: &Listeners) -> Option<PathBuf> {
-    listeners.api.iter().find_map(unix_path)
-}
-
-/// Opens the record of what clients do, if one is configured.
-fn start_audit(config: &Config, paths: &Paths) -> Result<Option<Audit>, Error> {
-    let state = paths.profile_state();
-    let audit = Audit::start(&config.audit, &state).map_err(|source| Error::Audit {
-        path: Audit::path(&config.audit, &state).unwrap_or_default(),
-        source,
-    })?;
-    if let Some(audit) = &audit {
-        let detail = Some(format!("nexudus-proxy {}", env!("CARGO_PKG_VERSION")));
-        audit.event(AuditRecord { event: AuditEvent::Start, detail, ..AuditRecord::default() });
-    }
-    Ok(audit)
 }
 
 /// Checks that there is a name to which `upstream.address` belongs, and that we resolve it.
@@ -274,13 +242,19 @@ fn check_address(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes the resolver, which leads to no socket of this daemon.
+fn resolver(config: &Config, listening: &api::Listening) -> Result<Resolver, Error> {
+    Ok(standalone_session::resolver(config, own_sockets(config, listening)?))
+}
+
 /// Returns the addresses that the daemon listens on.
 ///
 /// An upstream that is given as one of them by its number is refused here, where a person sees it.
 /// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
 fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
     let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
-    let own = listening.tcp.iter().chain(hosts);
+    let own = listening.tcp.iter().chain(hosts).chain(&listening.tls);
+    let own = own.chain(listening.forward_proxy.iter().map(|forward| &forward.tcp));
     let own = own.chain(&listening.admin_tcp).chain(&listening.health);
     let own = OwnSockets::new(own.copied());
     let upstream = &config.upstream;
@@ -372,6 +346,11 @@ fn server_info(
         tcp: tcp_addresses(&listeners.api),
         unix: listening_at(listeners),
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
+        tls: tcp_addresses(&listeners.tls),
+        forward_proxy: tcp_addresses(&listeners.forward).first().map(|tcp| api::ForwardListening {
+            tcp: *tcp,
+            tunnels: config.forward_proxy.other_hosts == OtherHosts::Tunnel,
+        }),
         admin: admin.socket(),
         admin_tcp: admin.address(),
         health: admin.health_address(),

@@ -13,6 +13,7 @@ pub mod landlock;
 pub mod process;
 pub mod run_loop;
 
+mod authorities;
 mod builder;
 mod config_report;
 mod control_plane;
@@ -22,6 +23,8 @@ mod dealer;
 #[cfg(unix)]
 mod hangup;
 mod notify_command;
+mod origin_listeners;
+mod oversight;
 mod profile_lock;
 mod reload;
 mod sd_notify;
@@ -42,10 +45,10 @@ use tokio::task::JoinHandle;
 use self::builder::{DaemonBuilder, Prepared};
 use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
+use self::oversight::Oversight;
 use self::reload::ReloadState;
 use crate::admin::{DaemonCommand, Heartbeat, RuntimeState, api};
-use crate::approvals::Approvals;
-use crate::audit::{Audit, AuditEvent, AuditRecord};
+use crate::ca::LiveAuthorities;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
@@ -67,8 +70,7 @@ pub struct Daemon {
     listening: api::Listening,
     session: Session,
     clients: Clients,
-    /// The calls that wait for a person, and the record.
-    oversight: (Approvals, Option<Audit>),
+    oversight: Oversight,
     throttle: Throttle,
     drain: DrainController,
     data: Option<DataPlane>,
@@ -79,6 +81,8 @@ pub struct Daemon {
     control: ControlPlane,
     session_task: JoinHandle<()>,
     alert: Option<JoinHandle<()>>,
+    authorities: LiveAuthorities,
+    keeper: JoinHandle<()>,
     #[cfg(target_os = "linux")]
     _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
@@ -181,18 +185,15 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// TLS towards local clients could not be prepared.
+    #[error("could not prepare the TLS of listen.tls")]
+    LocalTls(#[source] rustls::Error),
     /// `upstream.address` would have no effect.
     #[error("upstream.address cannot be used: {0}")]
     UnusedAddress(&'static str),
     /// The record of what clients do cannot be written.
-    #[error("could not open the audit at {}", path.display())]
-    Audit {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Audit(#[from] oversight::AuditError),
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
@@ -236,14 +237,7 @@ impl Problem for Error {
             ),
             Self::Trust(error) => error.details(),
             Self::Listen(error) => error.details(),
-            Self::ListenAt { key: "admin.listen", .. } => failed(
-                "Give admin.listen another port, or leave it off. A profile takes the file's, \
-                 unless [profile.NAME.admin] has a `listen` of its own.",
-            ),
-            Self::ListenAt { key: "admin.health_listen", .. } => {
-                failed("Give admin.health_listen another address, or leave it off.")
-            }
-            Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
+            Self::ListenAt { key, .. } => failed(socket_access::hint_for(key)),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
             }
@@ -252,13 +246,14 @@ impl Problem for Error {
             Self::UnusedAddress(_) => {
                 ProblemKind::ConfigInvalid.with_hint("Leave upstream.address empty.")
             }
-            Self::Audit { .. } => ProblemKind::CommandFailed
-                .with_hint("Make the file writable for this user, or set audit.file to another."),
+            Self::Audit(error) => error.details(),
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
-            Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
-                ProblemKind::CommandFailed.into()
-            }
+            Self::Stopped
+            | Self::ClientKey(_)
+            | Self::Client(_)
+            | Self::LocalTls(_)
+            | Self::DataPlane(_) => ProblemKind::CommandFailed.into(),
         }
     }
 }
@@ -315,6 +310,11 @@ impl Daemon {
         self.listening.unix.as_deref()
     }
 
+    /// Returns every socket.
+    pub fn listening(&self) -> &api::Listening {
+        &self.listening
+    }
+
     /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.admin_tcp
@@ -340,6 +340,11 @@ impl Daemon {
         &self.clients
     }
 
+    /// Returns the certificate authorities.
+    pub fn authorities(&self) -> &LiveAuthorities {
+        &self.authorities
+    }
+
     /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
@@ -361,7 +366,7 @@ impl Daemon {
         // ending.
         self.reload_state = None;
         self.drain.begin();
-        self.oversight.0.close();
+        self.oversight.close();
         if !self.drain.wait_closed(limit).await {
             tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
             self.drain.end();
@@ -374,10 +379,7 @@ impl Daemon {
         self.session.flush().await;
         self.session_task.abort();
         self.control.stop().await;
-        if let Some(audit) = &self.oversight.1 {
-            audit.event(AuditRecord { event: AuditEvent::Stop, ..AuditRecord::default() });
-            audit.stop();
-        }
+        self.oversight.end();
     }
 }
 
@@ -385,6 +387,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.session_task.abort();
         self.alert.iter().for_each(JoinHandle::abort);
+        self.keeper.abort();
     }
 }
 

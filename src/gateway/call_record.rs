@@ -125,4 +125,19 @@ impl Gateway {
         record.oversight.get_or_insert_default().audited = Some(audited);
         Ok(())
     }
+
+    /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.
+    ///
+    /// Comes before the guard, so that the loop is told and not the `Host` of what leads back here.
+    fn reject_own<B>(&self, request: &Request<B>, sender: &ConnectionPeer) -> Result<(), Error> {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        if !self.session.is_own_request(method, path, headers) {
+            return Ok(());
+        }
+        // The client id alone is no secret: with it, another user could close our connections.
+        if sender.is_owner() || self.session.has_own_bearer(headers) {
+            self.upstream.stop_loop();
+        }
+        Err(Error::Loop { origin: self.upstream.origin().to_string().into() })
+    }
 }

@@ -184,7 +184,7 @@ kinds! {
         );
     CredentialsUnavailable: "credentials.unavailable", "Credential store unavailable" =>
         Spec::unavailable().exits(ExitCode::CredentialStore).hint("Run `nexudus-proxy doctor`.");
-    SessionUnavailable: "session.unavailable", "No token" =>
+    SessionUnavailable: "session.unavailable", "No valid session" =>
         Spec::unavailable().exits(ExitCode::Network).hint(
             "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason.",
         );
@@ -221,6 +221,21 @@ kinds! {
             "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
              address of Nexudus.",
         );
+
+    // Requests to the forward proxy for other hosts.
+    HostNotForwarded: "forward.denied", "Not configured" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Only the configured hosts go through here: forward_proxy.other_hosts = \"tunnel\" lets \
+             other hosts through, and NO_PROXY goes around.",
+        );
+    DestinationProhibited: "forward.denied", "Destination refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).token("destination_ip_prohibited").hint(
+            "Name it in forward_proxy.allow, as host:port.",
+        );
+    DestinationNotResolved: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "dns_error").hint(NOTHING_SENT);
+    DestinationUnreachable: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "destination_unavailable").hint(NOTHING_SENT);
 
     // The daemon.
     DaemonStopping: "daemon.draining", "Daemon stopping" =>

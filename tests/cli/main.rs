@@ -8,6 +8,8 @@ mod agents;
 mod ages;
 mod api;
 mod basic_auth;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod ca;
 mod cli_errors;
 mod clients;
 mod config;

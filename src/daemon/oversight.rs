@@ -1,0 +1,97 @@
+//! What a person sees of the clients: the calls that wait for one, and the record of what they did.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::upstream_route::{AccessSources, Listeners, unix_path};
+use crate::approvals::Approvals;
+use crate::audit::{Audit, AuditEvent, AuditRecord};
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::config::{Config, Paths};
+use crate::peer::UserAcl;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
+/// The parts of a daemon by which a person watches its clients.
+#[derive(Debug)]
+pub(super) struct Oversight {
+    approvals: Approvals,
+    audit: Option<Audit>,
+}
+
+/// The record of what clients do cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("could not open the audit at {}", path.display())]
+pub struct AuditError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl Problem for AuditError {
+    fn details(&self) -> ProblemDetails {
+        ProblemKind::CommandFailed
+            .with_hint("Make the file writable for this user, or set audit.file to another.")
+    }
+}
+
+impl Oversight {
+    pub(super) fn of(access: &AccessSources) -> Self {
+        Self { approvals: access.approvals.clone(), audit: access.audit.clone() }
+    }
+
+    /// Returns the calls that wait for a person.
+    pub(super) fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Holds no call any longer, because the daemon stops.
+    pub(super) fn close(&self) {
+        self.approvals.close();
+    }
+
+    /// Ends the record, once nothing more can happen.
+    pub(super) fn end(&self) {
+        if let Some(audit) = &self.audit {
+            audit.event(AuditRecord { event: AuditEvent::Stop, ..AuditRecord::default() });
+            audit.stop();
+        }
+    }
+}
+
+/// Gathers who has access, and what a person sees of it.
+pub(super) fn access_sources(
+    config: &Config,
+    paths: &Paths,
+    (users, clients): (UserAcl, &Clients),
+    listeners: &Listeners,
+    clock: &Clock,
+) -> Result<AccessSources, Error> {
+    // The command of a `run` must not answer what it is asked itself.
+    let is_attended = listening_at(listeners) != Some(paths.run_socket());
+    Ok(AccessSources {
+        users,
+        clients: clients.clone(),
+        approvals: Approvals::new(config.approval.clone(), is_attended, clock.clone()),
+        audit: start_audit(config, &paths.profile_state())?,
+    })
+}
+
+/// Returns the unix socket of the API, if there is one.
+pub(super) fn listening_at(listeners: &Listeners) -> Option<PathBuf> {
+    listeners.api.iter().find_map(unix_path)
+}
+
+/// Opens the record, if one is configured.
+fn start_audit(config: &Config, state: &Path) -> Result<Option<Audit>, AuditError> {
+    let audit = Audit::start(&config.audit, state).map_err(|source| AuditError {
+        path: Audit::path(&config.audit, state).unwrap_or_default(),
+        source,
+    })?;
+    if let Some(audit) = &audit {
+        let detail = Some(format!("nexudus-proxy {}", env!("CARGO_PKG_VERSION")));
+        audit.event(AuditRecord { event: AuditEvent::Start, detail, ..AuditRecord::default() });
+    }
+    Ok(audit)
+}
