@@ -9,7 +9,7 @@ mod leaf_issuer;
 mod live;
 mod store;
 
-pub use constrained_ca::{Authority, Names};
+pub use constrained_ca::{Authority, Error as AuthorityError, Names};
 
 pub use self::kind::{AUTHORITY_LIFETIME, AuthorityKind, EXPIRY_NOTICE};
 pub use self::leaf_issuer::LeafIssuer;

@@ -54,7 +54,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "gateway/response_headers.rs",
             "listen/",
             "problem/",
-            "run/run_proxy.rs",
+            "run/relay.rs",
             "session/current_user.rs",
             "session/refresh/endpoint.rs",
             "session/refresh/login_proof.rs",
