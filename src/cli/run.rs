@@ -146,6 +146,7 @@ impl From<run::Error> for CliError {
             | run::Error::Files(_)
             | run::Error::Isolation { .. }
             | run::Error::AddressOrigin(_)
+            | run::Error::MalformedHost(_)
             | run::Error::TooManyHosts(_)
             | run::Error::NotLinux) => without_command(&error),
             run::Error::Wait(error) => Self::Runtime(error),
@@ -160,7 +161,10 @@ fn without_command(error: &run::Error) -> CliError {
             "The kernel, or the container around this, must allow unprivileged user namespaces; \
              without --isolate the command runs as usual."
         }
-        run::Error::AddressOrigin(_) => "Give upstream.origin and each [[host]] a name.",
+        run::Error::AddressOrigin(_) => {
+            "Give upstream.origin, each [[host]] and each --also a name instead of an address."
+        }
+        run::Error::MalformedHost(_) => "Write --also pypi.org, or --also db.example:5432.",
         run::Error::TooManyHosts(_) => "Name fewer hosts with --also.",
         run::Error::NotLinux => "Leave --isolate out.",
         run::Error::Authority(_)

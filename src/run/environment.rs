@@ -30,16 +30,19 @@ pub(super) fn exempt_loopback(command: &mut Command) {
     }
 }
 
-#[expect(dead_code, reason = "for the forward proxy of a run")]
-/// Leads programs through our forward proxy at this port, which answers for `origins` itself.
-pub(super) fn set_proxy(command: &mut Command, port: u16, origins: &[Origin]) {
-    let proxy = format!("http://127.0.0.1:{port}");
-    command.envs(variables::PROXY_NAMES.map(|name| (name, &proxy)));
+/// A variable and its value.
+pub(super) type Variable = (&'static str, OsString);
+
+/// Returns what leads programs through our forward proxy at this URL, which answers for `origins`
+/// itself.
+pub(super) fn proxy_variables(proxy: &str, origins: &[Origin]) -> Vec<Variable> {
     // Two spellings of one list: programs differ in which of them they read first.
     let lists = variables::NO_PROXY_NAMES.map(|name| std::env::var_os(name).unwrap_or_default());
     let rest = no_proxy::without(&lists, origins);
-    command.envs(variables::NO_PROXY_NAMES.map(|name| (name, &rest)));
-    command.env("NODE_USE_ENV_PROXY", "1");
+    let mut all: Vec<Variable> = vec![("NODE_USE_ENV_PROXY", "1".into())];
+    all.extend(variables::PROXY_NAMES.map(|name| (name, proxy.into())));
+    all.extend(variables::NO_PROXY_NAMES.map(|name| (name, rest.clone().into())));
+    all
 }
 
 /// Takes the proxies away that cannot be reached from inside an isolation.
@@ -57,23 +60,24 @@ pub(super) fn remove_sessions(command: &mut Command) {
     }
 }
 
-/// Names the files by which programs trust our certificates, and for Java and an older Node the proxy
-/// at `proxy_port` too.
-pub(super) fn set_trust(command: &mut Command, files: &TrustFiles, proxy_port: Option<u16>) {
-    let bundle = files.bundle();
-    command.envs(variables::BUNDLE_NAMES.map(|name| (name, &bundle)));
-    let additions = files.additions();
-    command.envs(variables::ADDED_ANCHOR_NAMES.map(|name| (name, &additions)));
-    command.env("JAVA_TOOL_OPTIONS", append("JAVA_TOOL_OPTIONS", &java_options(files, proxy_port)));
+/// Returns what names the files by which programs trust our certificates, and for Java and an older
+/// Node the proxy at `proxy_port` too.
+pub(super) fn trust_variables(files: &TrustFiles, proxy_port: Option<u16>) -> Vec<Variable> {
+    let (bundle, additions) = (files.bundle(), files.additions());
+    let mut all: Vec<Variable> = vec![];
+    all.extend(variables::BUNDLE_NAMES.map(|name| (name, bundle.clone().into())));
+    all.extend(variables::ADDED_ANCHOR_NAMES.map(|name| (name, additions.clone().into())));
+    all.push(("WGETRC", files.wget_settings().into()));
+    let java = java_options(files, proxy_port);
+    all.push(("JAVA_TOOL_OPTIONS", append("JAVA_TOOL_OPTIONS", " ", &java)));
     if proxy_port.is_some() {
         let preload = format!("--require {}", quoted(&files.node_preload()));
-        command.env("NODE_OPTIONS", append("NODE_OPTIONS", &preload));
+        all.push(("NODE_OPTIONS", append("NODE_OPTIONS", " ", &preload)));
     }
     // An empty entry stands for the directory that PHP was built with.
-    let mut directories = std::env::var_os("PHP_INI_SCAN_DIR").unwrap_or_default();
-    directories.push(":");
-    directories.push(files.php_directory());
-    command.env("PHP_INI_SCAN_DIR", directories);
+    let directory = format!(":{}", files.php_directory().display());
+    all.push(("PHP_INI_SCAN_DIR", append("PHP_INI_SCAN_DIR", "", &directory)));
+    all
 }
 
 /// Returns the options of a Java machine. One that is given twice counts the second time.
@@ -92,11 +96,14 @@ fn java_options(files: &TrustFiles, proxy_port: Option<u16>) -> String {
     options
 }
 
-/// Adds options to those that the variable holds.
-fn append(name: &str, options: &str) -> OsString {
+/// Adds options to those that the variable holds, unless they are there.
+fn append(name: &str, separator: &str, options: &str) -> OsString {
     let mut all = std::env::var_os(name).unwrap_or_default();
+    if all.to_str().is_some_and(|all| all.contains(options)) {
+        return all;
+    }
     if !all.is_empty() {
-        all.push(OsStr::new(" "));
+        all.push(OsStr::new(separator));
     }
     all.push(options);
     all

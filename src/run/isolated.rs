@@ -7,11 +7,10 @@ mod linux {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
-    use std::time::SystemTime;
 
-    use crate::ca::{AuthorityKind, LeafIssuer};
-    use crate::clock::Clock;
+    use crate::ca::LeafIssuer;
     use crate::config::Origin;
+    use crate::forward_proxy::{ForwardProxy, HostPort, TunnelPolicy};
     use crate::listen::OwnHosts;
     use crate::run::door::Door;
     use crate::run::isolate::{
@@ -20,6 +19,7 @@ mod linux {
     use crate::run::trust::TrustFiles;
     use crate::run::{Error, RunProxy, Start, Started, environment, variables};
     use crate::secure_fs;
+    use crate::upstream::OwnSockets;
 
     /// The listeners inside, each with what it stands for.
     struct Listeners {
@@ -29,19 +29,22 @@ mod linux {
 
     impl Start<'_> {
         /// Starts the command where it reaches nothing but our listeners.
-        pub(in crate::run) async fn isolated(self, _also: &[String]) -> Result<Started, Error> {
-            let now = SystemTime::now();
-            let authority = AuthorityKind::Intercept.create(self.config, now)?;
-            let environment = |name: &str| std::env::var_os(name);
+        pub(in crate::run) async fn isolated(self, also: &[String]) -> Result<Started, Error> {
+            let also = also.iter().map(|text| {
+                let host = HostPort::parse(text, Some(HTTPS_PORT));
+                host.ok_or_else(|| Error::MalformedHost(text.clone()))
+            });
+            let also: Vec<HostPort> = also.collect::<Result<_, _>>()?;
+            let (files, issuer) = self.authority(0)?;
+            let others = TunnelPolicy::Only(also.clone());
+            let forward = self.forward_proxy(issuer.clone(), others, &also, OwnSockets::default());
             let origins = self.leader.origins();
-            let files = TrustFiles::write(&authority, environment, 0, origins);
-            let files = files.map_err(Error::Files)?;
-            let issuer = Arc::new(LeafIssuer::new(authority, Clock::system()));
             let base_port = base_url_port(origins);
-            let listeners = Listeners::new(base_port, origins, &issuer)?;
+            let listeners = Listeners::new(base_port, origins, &issuer)?.with(&also, &forward)?;
             let hosts = files.directory().join("hosts");
             secure_fs::create_new(&hosts, listeners.names.hosts_file(&host_name()).as_bytes())
                 .map_err(Error::Files)?;
+            let environment = |name: &str| std::env::var_os(name);
             let working_directory = std::env::current_dir().unwrap_or_default();
             let inside = Inside {
                 listen: listeners.doors.iter().map(|(address, _)| *address).collect(),
@@ -57,7 +60,7 @@ mod linux {
                 environment::set_names(command, &base_url, email, key);
                 environment::remove_proxies(command);
                 environment::remove_sessions(command);
-                environment::set_trust(command, &files, None);
+                command.envs(environment::trust_variables(&files, None));
             });
             let (isolation, sockets) = begun.await.map_err(|error| self.error(error))?;
             let mut proxy = RunProxy::new(self.leader.clone(), key)?;
@@ -86,7 +89,8 @@ mod linux {
             issuer: &Arc<LeafIssuer>,
         ) -> Result<Self, Error> {
             let base = SocketAddr::from((Ipv4Addr::LOCALHOST, base_port));
-            let own = Door::Own { users: None, hosts: OwnHosts::new(&[base], &[]) };
+            let hosts = OwnHosts::new(&[base], &[]);
+            let own = Door::Own { users: None, hosts, forward: None };
             let mut listeners = Self { names: Names::default(), doors: vec![(base, own)] };
             for (number, origin) in origins.iter().enumerate() {
                 let door = || Door::origin(number, origin, Some(issuer.clone()));
@@ -99,8 +103,24 @@ mod linux {
                     listeners.add(origin.host(), HTTP_PORT, || Door::origin(number, origin, None));
                 }
             }
-            let is_few = listeners.doors.len() <= MAX_LISTENERS;
-            if is_few { Ok(listeners) } else { Err(Error::TooManyHosts(MAX_LISTENERS)) }
+            Ok(listeners)
+        }
+
+        /// Listens for other hosts too.
+        fn with(mut self, also: &[HostPort], forward: &Arc<ForwardProxy>) -> Result<Self, Error> {
+            for host in also {
+                let door = || Door::Other { forward: forward.clone(), host: host.clone() };
+                let is_taken = |address| self.doors.iter().any(|(taken, _)| *taken == address);
+                // A configured host stays what it is.
+                let addresses = self.names.addresses(host.host(), host.port());
+                if !addresses.iter().copied().any(is_taken)
+                    && self.add(host.host(), host.port(), door) == 0
+                {
+                    return Err(Error::AddressOrigin(host.to_string()));
+                }
+            }
+            let is_few = self.doors.len() <= MAX_LISTENERS;
+            if is_few { Ok(self) } else { Err(Error::TooManyHosts(MAX_LISTENERS)) }
         }
 
         /// Listens where the host is found; returns at how many addresses that is.

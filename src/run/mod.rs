@@ -9,6 +9,7 @@ mod client;
 mod command;
 mod door;
 mod environment;
+mod intercepted;
 #[cfg(target_os = "linux")]
 mod isolate;
 mod isolated;
@@ -16,6 +17,7 @@ mod no_proxy;
 mod profile_leader;
 mod relay;
 mod run_proxy;
+mod shell;
 mod trust;
 pub mod variables;
 
@@ -35,6 +37,7 @@ use crate::{ca, children, daemon};
 pub use self::isolated::run_stage;
 pub use self::profile_leader::ProfileLeader;
 pub use self::run_proxy::RunProxy;
+pub use self::shell::{shell_names, shell_variables};
 
 /// How the requests of the command come to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,9 @@ pub enum Error {
     /// An isolated command finds hosts by their names.
     #[error("could not isolate the command: {0} is an address, and not a name that can lead here")]
     AddressOrigin(String),
+    /// `--also` names no host.
+    #[error("could not isolate the command: `{0}` is no host with or without a port")]
+    MalformedHost(String),
     /// Too many hosts.
     #[error("could not isolate the command: more than {0} addresses to listen at")]
     TooManyHosts(usize),
@@ -140,7 +146,7 @@ pub async fn run(
         let start = Start { config, paths, leader: leader.clone(), client: &client, argv };
         let started = started.insert(match reach {
             Reach::BaseUrl => start.with_base_url()?,
-            Reach::Intercept => start.with_base_url()?,
+            Reach::Intercept => start.intercepted()?,
             Reach::Isolate(also) => start.isolated(also).await?,
         });
         command::wait(&mut started.child, &mut signals).await.map_err(Error::Wait)

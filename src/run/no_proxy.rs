@@ -19,17 +19,16 @@ pub(super) fn with_loopback(list: &OsStr) -> OsString {
 /// An entry for a whole domain goes too, if an origin is in it. What is lost is small: its other hosts
 /// go through our proxy, which connects to them as the list before says.
 pub(super) fn without(lists: &[OsString], origins: &[Origin]) -> String {
-    let mut kept: Vec<&str> = vec![];
+    let is_ours = |entry: &str| origins.iter().any(|origin| stands_for(entry, origin.host()));
     let entries = lists.iter().filter_map(|list| list.to_str());
     let entries = entries.flat_map(|list| list.split([',', ' '])).map(str::trim);
-    for entry in entries.filter(|entry| !entry.is_empty()) {
-        let is_ours = origins.iter().any(|origin| stands_for(entry, origin.host()));
-        if !is_ours && !kept.contains(&entry) {
+    let mut kept: Vec<&str> = vec![];
+    for entry in entries.filter(|entry| !entry.is_empty()).chain(LOOPBACK) {
+        if !is_ours(entry) && !kept.contains(&entry) {
             kept.push(entry);
         }
     }
-    let missing = LOOPBACK.into_iter().filter(|name| !kept.contains(name)).collect::<Vec<_>>();
-    kept.into_iter().chain(missing).collect::<Vec<_>>().join(",")
+    kept.join(",")
 }
 
 /// Says whether some program takes the entry for the host: alone, with its port, as a domain, with a

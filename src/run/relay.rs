@@ -152,13 +152,11 @@ impl Traffic {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[expect(dead_code, reason = "for the forward proxy of a run")]
     /// Counts a connection to another host.
     pub(super) fn record_other(&self) {
         self.others.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[expect(dead_code, reason = "for the forward proxy of a run")]
     /// Counts a handshake that failed.
     pub(super) fn record_failed_handshake(&self) {
         self.failed_handshakes.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use super::ProfileLeader;
 use super::door::Door;
 use super::relay::{Relay, Traffic};
 use crate::daemon::Error;
+use crate::forward_proxy::ForwardProxy;
 #[cfg(target_os = "linux")]
 use crate::listen::NamespaceListener;
 use crate::listen::{self, BoundSocket, Listener, OwnHosts, Stream};
@@ -37,13 +38,7 @@ impl RunProxy {
     ///
     /// [`Error::Listen`] and [`Error::DataPlane`] if no port can be opened.
     pub fn start(leader: Arc<ProfileLeader>, key: &Secret) -> Result<Self, Error> {
-        let (bound, hosts) = bind()?;
-        let mut proxy = Self::new(leader, key)?;
-        proxy.address = bound.iter().find_map(BoundSocket::address);
-        proxy.address.ok_or(Error::NoListeners)?;
-        let users = Some(UserAcl::new(vec![], vec![], false));
-        proxy.serve(bound, Door::Own { users, hosts })?;
-        Ok(proxy)
+        RunListener::bind()?.serve(leader, key, None)
     }
 
     /// Makes one without listeners.
@@ -97,12 +92,46 @@ impl RunProxy {
     }
 }
 
-/// Opens a free port of the loopback.
-fn bind() -> Result<(Vec<BoundSocket>, OwnHosts), Error> {
-    let loopback = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
-    let bound = listen::bind_tcp(&loopback)?;
-    let addresses: Vec<_> = bound.iter().filter_map(BoundSocket::address).collect();
-    Ok((bound, OwnHosts::new(&addresses, &[])))
+/// A free port of the loopback, before anything is known of what is served there.
+#[derive(Debug)]
+pub(super) struct RunListener {
+    bound: Vec<BoundSocket>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl RunListener {
+    /// Opens the port.
+    pub(super) fn bind() -> Result<Self, Error> {
+        let loopback = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+        let bound = listen::bind_tcp(&loopback)?;
+        let addresses: Vec<_> = bound.iter().filter_map(BoundSocket::address).collect();
+        if addresses.is_empty() { Err(Error::NoListeners) } else { Ok(Self { bound, addresses }) }
+    }
+
+    /// Returns its addresses, one or two.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Returns the port.
+    pub(super) fn port(&self) -> u16 {
+        self.addresses[0].port()
+    }
+
+    /// Serves requests with `key`, and those to a proxy as `forward` decides.
+    pub(super) fn serve(
+        self,
+        leader: Arc<ProfileLeader>,
+        key: &Secret,
+        forward: Option<Arc<ForwardProxy>>,
+    ) -> Result<RunProxy, Error> {
+        let mut proxy = RunProxy::new(leader, key)?;
+        proxy.address = self.addresses.first().copied();
+        let users = Some(UserAcl::new(vec![], vec![], false));
+        let hosts = OwnHosts::new(&self.addresses, &[]);
+        proxy.serve(self.bound, Door::Own { users, hosts, forward })?;
+        Ok(proxy)
+    }
 }
 
 /// A listener of ours.

@@ -107,6 +107,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("client set --read-only", "limits_change_and_the_key_does_not"),
     ("config init --force", "a_file_is_replaced_only_by_force"),
     ("demo --token-life", "its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice"),
+    ("env --intercept", "a_shell_is_led_through_a_forward_proxy_that_lets_all_hosts_through"),
     ("env --shell", "a_shell_is_led_to_the_daemon_and_back"),
     ("env --undo", "a_shell_is_led_to_the_daemon_and_back"),
     ("login --email", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),

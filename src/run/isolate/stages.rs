@@ -28,7 +28,7 @@ use crate::run::command::{ForwardedSignals, exit_code, wait};
 
 /// One of the two processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum StageKind {
     /// Makes the namespaces.
     Namespaces,
     /// Is process 1 inside.
@@ -46,9 +46,9 @@ struct StageArgs {
 pub(in crate::run) fn run_stage(args: &[OsString]) -> Option<u8> {
     let (name, args) = args.split_first()?;
     let (stage, run): (_, fn(&StageArgs) -> io::Result<u8>) = if name == NAMESPACES_NAME {
-        (Stage::Namespaces, namespaces)
+        (StageKind::Namespaces, namespaces)
     } else if name == INIT_NAME {
-        (Stage::Init, init)
+        (StageKind::Init, init)
     } else {
         return None;
     };
@@ -58,7 +58,7 @@ pub(in crate::run) fn run_stage(args: &[OsString]) -> Option<u8> {
     Some(run(&args).unwrap_or_else(|_| stage.failure_code()))
 }
 
-impl Stage {
+impl StageKind {
     /// Returns the exit code of a stage that cannot even report.
     fn failure_code(self) -> u8 {
         match self {
@@ -86,7 +86,7 @@ fn namespaces(args: &StageArgs) -> io::Result<u8> {
         Ok(listeners) => listeners,
         Err(refusal) => {
             channel.send(&StageReport::Refused(refusal), &[])?;
-            return Ok(Stage::Namespaces.failure_code());
+            return Ok(StageKind::Namespaces.failure_code());
         }
     };
     channel.send(&StageReport::Listening, &listeners)?;
@@ -123,7 +123,7 @@ fn init(args: &StageArgs) -> io::Result<u8> {
     let (channel, plan) = StageChannel::open(&args.socket)?;
     if let Err(refusal) = close_in(&plan) {
         channel.send(&StageReport::Refused(refusal), &[])?;
-        return Ok(Stage::Init.failure_code());
+        return Ok(StageKind::Init.failure_code());
     }
     in_runtime(async {
         let mut signals = ForwardedSignals::new()?;
@@ -135,7 +135,7 @@ fn init(args: &StageArgs) -> io::Result<u8> {
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default();
                 channel.send(&StageReport::NotStarted { errno }, &[])?;
-                return Ok(Stage::Init.failure_code());
+                return Ok(StageKind::Init.failure_code());
             }
         };
         channel.send(&StageReport::Started, &[])?;
