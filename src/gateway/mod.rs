@@ -57,7 +57,7 @@ use crate::listen::OwnHosts;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
-use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
+use crate::telemetry::{ActionFailure, RequestTiming, Stage, Step, UpstreamErrors};
 use crate::throttle::{Permit, ResponseHead, RetryDecision, Throttle};
 use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
 
@@ -125,9 +125,9 @@ impl Gateway {
         self.guard.users()
     }
 
-    /// Begins to measure a request whose head arrived at `started`: exactly, where a client is told.
-    fn begin_timing(&self, started: Instant) -> RequestTiming {
-        if self.has_server_timing {
+    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
+    fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
+        if self.has_server_timing || is_read {
             RequestTiming::exact_since(started)
         } else {
             RequestTiming::default()
@@ -149,6 +149,7 @@ impl Gateway {
             CurrentAdmission::Admitted(admitted) => admitted,
             CurrentAdmission::Outdated(again) => again.await?,
         };
+        timing.mark(Step::Guard);
         *client = admitted.client().name();
         // The decision ends here: what lives on makes the future of every request larger.
         let (allowed, body, counted) = match self.decide_and_count(admitted)? {
@@ -156,6 +157,7 @@ impl Gateway {
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };
+        timing.mark(Step::Policy);
         let mut body = {
             let body = self.judge_command(&allowed, body, timing).await?;
             policy::wait_counted(counted).await?;
@@ -169,6 +171,7 @@ impl Gateway {
         let (response, bearer, cause) = loop {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
+            timing.count_send();
             let sending = self.send(&allowed, &mut body, &bearer);
             let response = timing.measure(Stage::Upstream, sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {

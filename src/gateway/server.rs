@@ -289,7 +289,7 @@ impl ConnectionContext {
         let mut timing = RequestTiming::default();
         let (mut response, is_refused) = if self.has_room {
             let gateway = self.gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started());
+            timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
             let mut client = None;
             if let Some(uid) = self.sender.recheck(gateway.users()) {
                 // Boxed, because few requests need it: those right after a reload.

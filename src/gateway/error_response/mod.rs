@@ -52,6 +52,8 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
         problem_json(details, &error_chain(error))
     };
     let kind = details.kind;
+    // The page of a browser is no JSON, and says nothing about a request.
+    let problem = (!is_navigation).then(|| body.clone());
     let mut response = Response::new(ProxyBody::full(body));
     *response.status_mut() = status(kind);
     let headers = response.headers_mut();
@@ -67,7 +69,7 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
-    let info = ResponseInfo { code: Some(kind.code()), ..ResponseInfo::default() };
+    let info = ResponseInfo { code: Some(kind.code()), problem, ..ResponseInfo::default() };
     response.extensions_mut().insert(info);
     response
 }
