@@ -3,6 +3,7 @@
 //! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
+mod history;
 mod records;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
 };
