@@ -8,19 +8,14 @@ mod minute;
 mod session_log;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use serde::Deserialize;
-
-use self::minute::{Minute, PERCENTILES, Readings};
+pub(super) use self::minute::Readings;
+use self::minute::{Minute, PERCENTILES};
 use self::session_log::SessionLog;
 use super::api::{API_VERSION, HistoryReport};
-use super::context::AdminContext;
-use super::problem::AdminError;
+use crate::session::SessionStatus;
 use crate::telemetry::{STAGES, STATUS_CLASSES};
 
 /// The last day.
@@ -48,6 +43,26 @@ impl History {
             running: (started, Readings::default()),
             session: SessionLog::new(started, EVENT_CAPACITY),
         }))
+    }
+
+    /// Ends the minute that runs.
+    pub(super) fn end_minute(&self, now: SystemTime, readings: Readings) {
+        self.record().end_minute(seconds(now), readings);
+    }
+
+    /// Adds what has happened to the session since the last call.
+    pub(super) fn observe(&self, now: SystemTime, status: &SessionStatus) {
+        self.record().session.observe(seconds(now), status);
+    }
+
+    /// Reports the minutes that began after `after`; the running one with these readings.
+    pub(super) fn report(
+        &self,
+        after: Option<u64>,
+        now: SystemTime,
+        readings: &Readings,
+    ) -> HistoryReport {
+        self.record().report(after, seconds(now), readings)
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -103,56 +118,12 @@ impl Record {
     }
 }
 
-/// Records for ever.
-pub(super) async fn record(context: &AdminContext) {
-    let mut changes = context.session.subscribe();
-    let mut next = context.clock.boot() + STEP;
-    loop {
-        observe_session(context);
-        tokio::select! {
-            () = context.clock.wait_until(next) => {
-                let readings = Readings::take(context);
-                let now = context.clock.now();
-                context.history.record().end_minute(seconds(now.wall), readings);
-                // After a suspend the minutes in between are left out, and not made up for.
-                next = now.boot + STEP;
-            }
-            changed = changes.changed() => if changed.is_err() {
-                return std::future::pending().await;
-            },
-        }
-    }
-}
-
-fn observe_session(context: &AdminContext) {
-    let status = context.session_report().status;
-    let now = seconds(context.clock.now().wall);
-    context.history.record().session.observe(now, &status);
-}
-
-/// The query of `GET /v1/history`.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct HistoryParams {
-    after: Option<u64>,
-}
-
-/// Handles `GET /v1/history`.
-pub(super) async fn read(
-    State(context): State<Arc<AdminContext>>,
-    params: Result<Query<HistoryParams>, QueryRejection>,
-) -> Result<Json<HistoryReport>, AdminError> {
-    let Query(HistoryParams { after }) = params.map_err(|_| AdminError::UnknownTime)?;
-    let readings = Readings::take(&context);
-    let now = seconds(context.clock.now().wall);
-    Ok(Json(context.history.record().report(after, now, &readings)))
-}
-
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Length of a minute.
-const STEP: Duration = Duration::from_secs(60);
+pub(super) const STEP: Duration = Duration::from_secs(60);
 
 /// Minutes of a day.
 const CAPACITY: usize = 24 * 60;

@@ -22,6 +22,7 @@ mod history;
 mod metrics;
 mod problem;
 mod queries;
+mod recorder;
 mod status;
 
 use std::convert::Infallible;
@@ -83,7 +84,7 @@ impl Admin {
     /// Records the last day of the daemon, for ever: once a minute, and with each change of the
     /// session. No request pays for it.
     pub async fn record_history(&self) {
-        history::record(&self.context).await;
+        recorder::record(&self.context).await;
     }
 
     /// Waits until a reload takes the access away from an operator.
@@ -146,7 +147,7 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/status", get(queries::status))
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
-        .route("/v1/history", get(history::read))
+        .route("/v1/history", get(recorder::history))
         .route("/v1/clients", get(clients::list).post(clients::change))
         .route("/v1/whoami", get(account::whoami))
         .route("/v1/config", get(queries::config))

@@ -149,15 +149,13 @@ impl Gateway {
             CurrentAdmission::Admitted(admitted) => admitted,
             CurrentAdmission::Outdated(again) => again.await?,
         };
-        timing.mark(Step::Guard);
         *client = admitted.client().name();
         // The decision ends here: what lives on makes the future of every request larger.
-        let (allowed, body, counted) = match self.decide_and_count(admitted)? {
+        let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };
-        timing.mark(Step::Policy);
         let mut body = {
             let body = self.judge_command(&allowed, body, timing).await?;
             policy::wait_counted(counted).await?;
@@ -171,9 +169,8 @@ impl Gateway {
         let (response, bearer, cause) = loop {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
-            timing.count_send();
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure(Stage::Upstream, sending).await?;
+            let response = timing.measure_send(sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
@@ -196,7 +193,9 @@ impl Gateway {
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
+        timing: &mut RequestTiming,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+        timing.mark(Step::Guard);
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
             Decision::Forward(allowed, _) if allowed.awaits_command() => None,
@@ -204,6 +203,7 @@ impl Gateway {
             Decision::Options(client) => policy::count(client)?,
             Decision::TokenEndpoint(..) => None,
         };
+        timing.mark(Step::Policy);
         Ok((decision, counted))
     }
 

@@ -228,8 +228,8 @@ impl Drop for AccessEntry {
         let count = |failure| self.telemetry.metrics.count_failure(self.is_write, failure);
         self.failure.into_iter().for_each(count);
         let Some(line) = self.line.take() else { return };
-        let times = line.times(elapsed);
-        let AccessLine { id: request_id, method, path, peer, info, timing, trace_id, .. } = *line;
+        let AccessLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
+        let trace_id = trace_id.as_deref();
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
         let pid = process.map(|it| it.pid);
@@ -250,37 +250,46 @@ impl Drop for AccessEntry {
             ),
         }
         if self.telemetry.requests.has_subscribers() {
-            let told = info.problem.as_deref().and_then(|body| serde_json::from_slice(body).ok());
-            let ToldProblem { detail, hint } = told.unwrap_or_default();
-            self.telemetry.requests.send(RequestRecord {
-                time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-                request_id,
-                method,
-                path,
-                status: self.status.map(|status| status.as_u16()),
-                code: code.map(str::to_owned),
-                detail,
-                hint,
-                failure: failure.map(str::to_owned),
-                elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-                token_ms: timing.millis(Stage::Token),
-                queue_ms: timing.millis(Stage::Queue),
-                upstream_ms: timing.millis(Stage::Upstream),
-                times_us: times,
-                sends: timing.sends(),
-                bytes,
-                client: client.map(str::to_owned),
-                peer: peer.to_owned(),
-                uid,
-                pid,
-                program: program.map(str::to_owned),
-                trace_id,
-            });
+            let record = line.into_record(self.status, elapsed);
+            let failure = failure.map(str::to_owned);
+            self.telemetry.requests.send(RequestRecord { failure, bytes, ..record });
         }
     }
 }
 
 impl AccessLine {
+    /// Makes the record of a request that took `elapsed`, for subscribers.
+    fn into_record(self, status: Option<StatusCode>, elapsed: Duration) -> RequestRecord {
+        let times_us = self.times(elapsed);
+        let Self { id: request_id, method, path, peer, info, timing, trace_id, .. } = self;
+        let told = info.problem.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+        let ToldProblem { detail, hint } = told.unwrap_or_default();
+        let process = peer.process.get();
+        RequestRecord {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            request_id,
+            method,
+            path,
+            status: status.map(|status| status.as_u16()),
+            code: info.code.map(str::to_owned),
+            detail,
+            hint,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            token_ms: timing.millis(Stage::Token),
+            queue_ms: timing.millis(Stage::Queue),
+            upstream_ms: timing.millis(Stage::Upstream),
+            times_us,
+            sends: timing.sends(),
+            client: info.client.as_deref().map(str::to_owned),
+            peer: peer.peer.clone(),
+            uid: peer.uid,
+            pid: process.map(|it| it.pid),
+            program: process.map(|it| it.program.clone()).filter(|it| !it.is_empty()),
+            trace_id,
+            ..RequestRecord::default()
+        }
+    }
+
     /// Returns where the time of the request went, which took `elapsed` in all.
     fn times(&self, elapsed: Duration) -> RequestTimes {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

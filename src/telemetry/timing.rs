@@ -77,9 +77,10 @@ impl RequestTiming {
         }
     }
 
-    /// Counts that the request is sent to Nexudus.
-    pub fn count_send(&mut self) {
+    /// Measures a future that sends the request to Nexudus, and counts it.
+    pub fn measure_send<F: Future>(&mut self, future: F) -> TimedFuture<'_, F> {
         self.sends = self.sends.saturating_add(1);
+        self.measure(Stage::Upstream, future)
     }
 
     /// Returns how often the request was sent to Nexudus.
@@ -187,14 +188,14 @@ mod tests {
         assert!(total >= 5.0, "{header}");
     }
 
-    #[test]
-    fn the_time_of_a_step_is_noted_only_where_all_of_the_time_counts() {
+    #[tokio::test]
+    async fn the_time_of_a_step_is_noted_only_where_all_of_the_time_counts() {
         let mut usual = RequestTiming::default();
         let mut exact = RequestTiming::exact_since(Instant::now() - Duration::from_millis(3));
 
         usual.mark(Step::Guard);
         exact.mark(Step::Guard);
-        exact.count_send();
+        exact.measure_send(std::future::ready(())).await;
 
         assert_eq!((usual.passed_micros(Step::Guard), usual.sends()), (0, 0));
         assert!(exact.passed_micros(Step::Guard) >= 3_000);

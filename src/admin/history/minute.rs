@@ -1,11 +1,11 @@
 //! One minute of the history: the difference of two readings of the counters.
 
-use crate::admin::context::AdminContext;
-use crate::telemetry::{BUCKET_BOUNDS, STAGES, STATUS_CLASSES};
+use crate::telemetry::{BUCKET_BOUNDS, Metrics, STAGES, STATUS_CLASSES};
+use crate::throttle::ThrottleStatus;
 
 /// The counters at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Readings {
+pub(in crate::admin) struct Readings {
     /// Requests that have ended, in the order of [`STATUS_CLASSES`].
     pub(super) requests: [u64; STATUS_CLASSES.len()],
     /// How long they took: in all, then in each of [`STAGES`].
@@ -24,8 +24,7 @@ const PARTS: usize = 1 + STAGES.len();
 
 impl Readings {
     /// Reads the counters.
-    pub(super) fn take(context: &AdminContext) -> Self {
-        let metrics = &context.telemetry.metrics;
+    pub(in crate::admin) fn take(metrics: &Metrics, throttle: &ThrottleStatus) -> Self {
         let mut requests = [0; STATUS_CLASSES.len()];
         for (_, class, count) in metrics.requests() {
             let at = STATUS_CLASSES.iter().position(|known| *known == class);
@@ -35,7 +34,6 @@ impl Readings {
         for (part, (_, times)) in durations[1..].iter_mut().zip(metrics.stages()) {
             *part = times.counts();
         }
-        let throttle = context.throttle.status();
         Self {
             requests,
             durations,
