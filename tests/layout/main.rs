@@ -101,6 +101,7 @@ const OWNED: &[(&str, &[&str])] = &[
         &[
             "admin/clients.rs",
             "cli/client.rs",
+            "cli/ui/",
             "clients/",
             "credentials/",
             "gateway/client_auth.rs",
@@ -116,6 +117,7 @@ const OWNED: &[(&str, &[&str])] = &[
         "Secret::new(",
         &[
             "cli/demo.rs",
+            "cli/ui/gate.rs",
             "clients/key.rs",
             "credentials/keychain/",
             "credentials/keyutils.rs",
