@@ -295,6 +295,16 @@ kinds! {
             "Ask for /v1/events?kinds=ready,session,request, or for some of these kinds.",
         );
 
+    // The page of `ui`.
+    PageToken: "ui.token", "Not this page" =>
+        Spec::denied(StatusCode::UNAUTHORIZED).hint(
+            "Open the link that the command `ui` printed; each start of the command has its own.",
+        );
+    PageCode: "ui.code", "Code refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Press Enter in the terminal of the command `ui` for another link, or start it again.",
+        );
+
     // A command on this machine. No response carries these.
     CommandFailed: "command.failed", "Failed" => Spec::command(ExitCode::Failed);
     CommandUsage: "command.usage", "Wrong use" => Spec::command(ExitCode::Usage);

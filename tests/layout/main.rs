@@ -103,6 +103,7 @@ const OWNED: &[(&str, &[&str])] = &[
         &[
             "admin/clients.rs",
             "cli/client.rs",
+            "cli/ui/",
             "clients/",
             "credentials/",
             "gateway/client_auth.rs",
@@ -118,6 +119,7 @@ const OWNED: &[(&str, &[&str])] = &[
         "Secret::new(",
         &[
             "cli/demo.rs",
+            "cli/ui/gate.rs",
             "clients/key.rs",
             "credentials/keychain/",
             "credentials/keyutils.rs",
