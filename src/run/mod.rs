@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 
 use self::client::EphemeralClient;
 use self::command::ForwardedSignals;
+use crate::admin::client as admin;
 use crate::clients::{self, ClientPolicy};
 use crate::config::{Config, Paths};
 use crate::{ca, children, daemon};
@@ -73,6 +74,17 @@ pub enum Error {
     /// No daemon serves the profile, and none could be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
+    /// The system's daemon does not answer, or refuses the client of this run.
+    #[error(transparent)]
+    System(#[from] admin::Error),
+    /// The system's daemon refuses the requests of this user.
+    #[error("{detail}")]
+    NotAdmitted {
+        /// What the daemon says.
+        detail: String,
+        /// A way out.
+        hint: String,
+    },
     /// The process that serves the profile has no login: the command would only get errors.
     #[error("not logged in")]
     NotLoggedIn {
@@ -81,7 +93,7 @@ pub enum Error {
     },
     /// The certificate authority of this run could not be made.
     #[error("could not make the certificate authority of this run")]
-    Authority(#[from] ca::AuthorityError),
+    Authority(#[from] ca::Error),
     /// The files of this run could not be written.
     #[error("could not write the files by which programs trust this run")]
     Files(#[source] io::Error),
@@ -122,26 +134,37 @@ pub enum Error {
 
 /// Runs the command as a client with this policy.
 ///
+/// `is_system`: the system's daemon serves the command and keeps its client; else the process that
+/// serves the profile does, or this one.
+///
 /// # Errors
 ///
 /// Everything that keeps the command from being started.
 pub async fn run(
     config: &Config,
     paths: &Paths,
+    is_system: bool,
     policy: ClientPolicy,
     reach: &Reach,
     argv: &[OsString],
 ) -> Result<RunSummary, Error> {
-    let client = EphemeralClient::create(paths, policy)?;
     let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
+    let client = EphemeralClient::create(paths, is_system, policy).await?;
     // Ends with the command.
     let mut orphans = JoinSet::new();
     orphans.spawn(children::reap_orphans());
-    let leader = Arc::new(ProfileLeader::new(config, paths));
+    let leader = Arc::new(if is_system {
+        ProfileLeader::of_system(config, paths)
+    } else {
+        ProfileLeader::new(config, paths)
+    });
     let mut started = None;
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
-        leader.connect().await?;
+        let stream = leader.connect().await?;
+        if is_system {
+            relay::require_admission(stream, &client.key).await?;
+        }
         leader.require_login().await?;
         let start = Start { config, paths, leader: leader.clone(), client: &client, argv };
         let started = started.insert(match reach {
@@ -157,6 +180,7 @@ pub async fn run(
     leader.stop().await;
     let (requests, others, failed_handshakes) =
         started.map(|started| started.proxy.traffic().counts()).unwrap_or_default();
+    client.revoke().await;
     let exit_code = command::exit_code(status?);
     Ok(RunSummary { exit_code, requests, others, failed_handshakes })
 }

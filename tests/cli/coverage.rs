@@ -87,6 +87,8 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("api --all", "all_pages_are_one_document_and_a_line_for_each_record"),
     ("api --input", "a_body_comes_from_a_file_or_from_stdin_and_a_key_from_the_environment"),
     ("api --ndjson", "all_pages_are_one_document_and_a_line_for_each_record"),
+    ("ca export --output", "a_root_is_written_to_a_file_and_intercept_is_for_one_program"),
+    ("ca trust --yes", "a_person_trusts_the_localhost_authority_and_takes_it_back"),
     ("client add --allow", "the_verdict_names_the_rule"),
     ("client add --deny", "a_key_may_not_do_what_it_is_denied"),
     ("client add --expires", "a_key_may_not_do_what_it_is_denied"),
@@ -139,6 +141,9 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("service uninstall --yes", "what_is_left_is_named_and_purged_only_after_a_yes"),
     ("tail --client", "tail_shows_one_client_alone"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("ui --no-open", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
+    ("ui --port", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
+    ("ui --read-only", "a_page_that_only_shows_changes_nothing"),
     ("wait --once", "one_look_tells_a_probe_how_it_is"),
     ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),
 ];

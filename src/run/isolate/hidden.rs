@@ -19,9 +19,11 @@ pub(in crate::run) fn hidden_paths(
     let mut hidden: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     hidden.extend([paths.config.clone(), paths.state.clone(), paths.runtime.clone()]);
     hidden.extend(paths.config.parent().filter(|it| is_named_after_us(it)).map(Path::to_owned));
-    // Another configuration file may be given for this command alone.
-    let usual = Paths::find(&paths.profile, &environment).ok();
-    hidden.extend(usual.and_then(|usual| usual.config.parent().map(Path::to_owned)));
+    // Another configuration file may be given for this command, or the system's daemon serve it.
+    if let Ok(usual) = Paths::find(&paths.profile, &environment) {
+        hidden.extend(usual.config.parent().map(Path::to_owned));
+        hidden.extend([usual.state, usual.runtime]);
+    }
     if let UnixSocket::Path(socket) = &config.listen.unix {
         hidden.push(socket.clone());
     }
