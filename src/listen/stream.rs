@@ -113,6 +113,8 @@ impl Stream {
             Self::Tcp(_) => {}
             #[cfg(unix)]
             Self::Unix(_) => {}
+            #[cfg(windows)]
+            Self::Pipe(_) => {}
             Self::Tls(tls) => tls.io().into_iter().for_each(Self::disable_reset),
         }
     }

@@ -174,7 +174,7 @@ impl ConnectionContext {
         let mut timing = RequestTiming::default();
         let (mut response, is_refused) = if self.has_room {
             let gateway = gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started());
+            timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
             let mut client = None;
             self.recheck(&gateway).await;
             let handled = {
