@@ -24,11 +24,13 @@ mod path_interpretations;
 mod peer_identity;
 mod pending_body;
 mod policy;
+mod preflight;
 mod response_body;
 mod response_headers;
 mod server;
 mod token_endpoint;
 mod token_path;
+mod web_page;
 mod websocket;
 
 use std::pin::Pin;

@@ -23,8 +23,9 @@ use super::guard::encode_target;
 use super::in_flight::InFlightRequest;
 use super::peer_identity::ConnectionPeer;
 use super::response_body::ProxyBody;
+use super::web_page::NamedOrigin;
 use super::websocket::PendingUpgrade;
-use super::{Gateway, error_response};
+use super::{Gateway, error_response, preflight};
 use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{
@@ -286,7 +287,7 @@ impl ConnectionContext {
         mut in_flight: InFlightRequest,
         upgrade: &PendingUpgrade,
     ) -> Result<Response<ProxyBody>, Infallible> {
-        let mut timing = RequestTiming::default();
+        let (mut timing, mut page) = (RequestTiming::default(), None::<NamedOrigin>);
         let (mut response, is_refused) = if self.has_room {
             let gateway = self.gateway.load_full();
             timing = gateway.begin_timing(in_flight.started());
@@ -295,7 +296,12 @@ impl ConnectionContext {
                 // Boxed, because few requests need it: those right after a reload.
                 Box::pin(self.sender.resolve(gateway.users(), uid)).await;
             }
-            let handled = {
+            if let Some(finding) = preflight::page_of(request.headers(), &gateway.guard) {
+                page = finding.await;
+            }
+            let handled = if page.is_some() && preflight::is_preflight(&request) {
+                Some(preflight::answer(request, &self.sender, &gateway.guard))
+            } else {
                 let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
                 unless_drained(&self.drain, pin!(handling)).await
             };
@@ -309,16 +315,21 @@ impl ConnectionContext {
         } else {
             (error_response::render(&Error::Overloaded), true)
         };
-        let is_cut = is_refused && in_flight.has_long_body();
-        if is_cut || self.sender.must_close(&response) || self.should_move(&response) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        page.into_iter().for_each(|page| page.allow(&mut response));
+        self.close_where_due(&mut response, is_refused && in_flight.has_long_body());
         in_flight.record_response(&response, &timing);
         if let Some(upgraded) = response.body_mut().take_upgraded() {
             upgrade.set(upgraded, in_flight, response.extensions_mut().remove());
             return Ok(response);
         }
         Ok(response.map(|body| body.with_in_flight(in_flight)))
+    }
+
+    /// Ends the connection with this response, if there is a reason to.
+    fn close_where_due(&self, response: &mut Response<ProxyBody>, is_cut: bool) {
+        if is_cut || self.sender.must_close(response) || self.should_move(response) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     /// Says whether the client should connect again after this response, to be served by another

@@ -52,6 +52,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "gateway/mod.rs",
             "gateway/content.rs",
             "gateway/response_headers.rs",
+            "gateway/web_page.rs",
             "listen/",
             "problem/",
             "run/run_proxy.rs",
