@@ -23,6 +23,7 @@ mod dealer;
 #[cfg(unix)]
 mod hangup;
 mod notify_command;
+mod origin_listeners;
 mod profile_lock;
 mod reload;
 mod sd_notify;
@@ -181,6 +182,9 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// TLS towards local clients could not be prepared.
+    #[error("could not prepare the TLS of listen.tls")]
+    LocalTls(#[source] rustls::Error),
     /// `upstream.address` would have no effect.
     #[error("upstream.address cannot be used: {0}")]
     UnusedAddress(&'static str),
@@ -227,14 +231,7 @@ impl Problem for Error {
             ),
             Self::Trust(error) => error.details(),
             Self::Listen(error) => error.details(),
-            Self::ListenAt { key: "admin.listen", .. } => failed(
-                "Give admin.listen another port, or leave it off. A profile takes the file's, \
-                 unless [profile.NAME.admin] has a `listen` of its own.",
-            ),
-            Self::ListenAt { key: "admin.health_listen", .. } => {
-                failed("Give admin.health_listen another address, or leave it off.")
-            }
-            Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
+            Self::ListenAt { key, .. } => failed(socket_access::hint_for(key)),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
             }
@@ -245,9 +242,11 @@ impl Problem for Error {
             }
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
-            Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
-                ProblemKind::CommandFailed.into()
-            }
+            Self::Stopped
+            | Self::ClientKey(_)
+            | Self::Client(_)
+            | Self::LocalTls(_)
+            | Self::DataPlane(_) => ProblemKind::CommandFailed.into(),
         }
     }
 }
@@ -302,6 +301,11 @@ impl Daemon {
     /// Returns the unix socket, if there is one.
     pub fn socket(&self) -> Option<&Path> {
         self.listening.unix.as_deref()
+    }
+
+    /// Returns every socket.
+    pub fn listening(&self) -> &api::Listening {
+        &self.listening
     }
 
     /// Returns the TCP address of the admin surface, if there is one.
