@@ -74,9 +74,8 @@ async fn a_preflight_of_a_named_page_alone_is_answered_and_reaches_nobody() {
         let is_named = origin == PAGE && more.starts_with("Sec-Purpose");
         assert_eq!(refused.contains("access-control-allow-origin"), is_named, "{refused}");
     }
-    let rebound =
-        daemon.raw(&format!("OPTIONS / HTTP/1.1\r\nHost: evil.example\r\n{}\r\n", page(asks)));
-    assert!(rebound.await.starts_with("HTTP/1.1 421 "));
+    let rebound = format!("OPTIONS / HTTP/1.1\r\nHost: evil.example\r\n{}\r\n", page(asks));
+    assert!(daemon.raw(&rebound).await.starts_with("HTTP/1.1 421 "));
     assert_eq!(request_count(&upstream, "/api/spaces"), 0);
 }
 
@@ -143,9 +142,8 @@ async fn a_page_gets_no_login_material_and_no_token() {
     let before = upstream.requests().len();
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let socket =
-        daemon.raw(&format!("GET /ws HTTP/1.1\r\nHost: HOST\r\n{}{upgrade}\r\n", page(&shown)));
-    assert!(!socket.await.starts_with("HTTP/1.1 101 "));
+    let socket = format!("GET /ws HTTP/1.1\r\nHost: HOST\r\n{}{upgrade}\r\n", page(&shown));
+    assert!(!daemon.raw(&socket).await.starts_with("HTTP/1.1 101 "));
     assert_eq!(upstream.requests().len(), before);
 }
 
