@@ -140,7 +140,7 @@ async fn a_page_gets_no_login_material_and_no_token() {
         assert!(granted.contains("details=\"guard.origin\""), "{path}: {granted}");
     }
     let before = upstream.requests().len();
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    let upgrade = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let socket = format!("GET /ws HTTP/1.1\r\nHost: HOST\r\n{}{upgrade}\r\n", page(&shown));
     assert!(!daemon.raw(&socket).await.starts_with("HTTP/1.1 101 "));
