@@ -60,7 +60,7 @@ pub use self::pending_connection::{ListenerKind, PendingConnection};
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::run_responses::{no_daemon_response, reject_host};
+pub use self::run_responses::{no_daemon_response, reject_forward, reject_host};
 pub use self::server::Server;
 pub use self::tls_listener::TlsListener;
 use crate::peer::UserAcl;

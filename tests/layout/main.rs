@@ -56,7 +56,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "gateway/preflight.rs",
             "listen/",
             "problem/",
-            "run/run_proxy.rs",
+            "run/relay.rs",
             "session/current_user.rs",
             "session/refresh/endpoint.rs",
             "session/refresh/login_proof.rs",
