@@ -3,6 +3,7 @@
 //! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
+mod authorities;
 mod history;
 mod records;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
@@ -27,6 +29,10 @@ pub const API_VERSION: u32 = 1;
 /// The parameter of `POST /v1/login` that names the origin that has accepted the login. A daemon of
 /// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
+
+/// The parameter of `POST /v1/login` by which a command says that Nexudus has just accepted the login,
+/// which the daemon may have seen refused.
+pub const PROVEN_PARAM: &str = "&proven=true";
 
 /// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +77,9 @@ pub struct Status {
     pub throttle: ThrottleStatus,
     /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
+    /// The two certificate authorities.
+    #[serde(default)]
+    pub authorities: Vec<AuthorityReport>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
     /// The effective configuration keys that decide which requests are allowed.

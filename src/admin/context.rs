@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
 use super::api::{
-    ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
+    AuthorityReport, ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult,
+    SessionReport, StopResult,
 };
+use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
 use super::history::History;
@@ -95,6 +97,8 @@ pub struct AdminState {
     pub upstreams: Vec<Upstream>,
     /// The named clients.
     pub clients: Clients,
+    /// The certificate authorities.
+    pub authorities: Authorities,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
@@ -149,6 +153,11 @@ impl AdminContext {
         let mut readiness = readiness(&self.session, lifecycle);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
+    }
+
+    /// Describes the certificate authorities.
+    pub(super) fn authority_reports(&self) -> Vec<AuthorityReport> {
+        self.authorities.reports(self.clock.now().wall, &self.server.profile)
     }
 
     /// Returns the status of the session.

@@ -10,6 +10,8 @@ pub mod format;
 
 mod access;
 mod account;
+mod authorities;
+mod authority_channels;
 mod checks;
 mod clients;
 mod commands;
@@ -45,6 +47,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use self::access::AccessControl;
 pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
+pub use self::authority_channels::{Authorities, AuthorityCommand, AuthorityNote, AuthorityReply};
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
@@ -149,6 +152,9 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/events", get(events::stream))
         .route("/v1/history", get(recorder::history))
         .route("/v1/clients", get(clients::list).post(clients::change))
+        .route("/v1/ca", get(authorities::list))
+        .route("/v1/ca/export", post(authorities::export))
+        .route("/v1/ca/rotate", post(authorities::rotate))
         .route("/v1/whoami", get(account::whoami))
         .route("/v1/config", get(queries::config))
         .route("/v1/doctor", post(checks::doctor))

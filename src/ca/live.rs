@@ -11,7 +11,8 @@ use super::leaf_issuer::LeafIssuer;
 
 /// The authorities that this process signs with, each once it is known. Clones share them.
 ///
-/// Reading takes no lock. Nothing is there before the session's key has been read.
+/// Reading takes no lock. Nothing is there before the session's key has been read, and an authority
+/// that nothing needs is not made.
 #[derive(Clone, Default)]
 pub struct LiveAuthorities(Arc<Slots>);
 
@@ -19,6 +20,7 @@ struct Slots {
     intercept: ArcSwapOption<LeafIssuer>,
     localhost: ArcSwapOption<LeafIssuer>,
     changes: watch::Sender<()>,
+    needed: watch::Sender<[bool; AuthorityKind::ALL.len()]>,
 }
 
 impl LiveAuthorities {
@@ -43,8 +45,27 @@ impl LiveAuthorities {
         self.0.changes.send_replace(());
     }
 
-    /// Returns the issuer of this kind, as soon as there is one. Never ends before.
+    /// Asks for an authority of this kind: it is made if there is none yet.
+    pub fn need(&self, kind: AuthorityKind) {
+        self.0
+            .needed
+            .send_if_modified(|needed| !std::mem::replace(&mut needed[kind as usize], true));
+    }
+
+    /// Says whether something has asked for an authority of this kind.
+    pub fn is_needed(&self, kind: AuthorityKind) -> bool {
+        self.0.needed.borrow()[kind as usize]
+    }
+
+    /// Follows which kinds are needed, in the order of [`AuthorityKind::ALL`].
+    pub fn needs(&self) -> watch::Receiver<[bool; AuthorityKind::ALL.len()]> {
+        self.0.needed.subscribe()
+    }
+
+    /// Asks for an authority of this kind, and returns its issuer as soon as there is one. Never
+    /// ends before.
     pub async fn wait(&self, kind: AuthorityKind) -> Arc<LeafIssuer> {
+        self.need(kind);
         let mut changes = self.0.changes.subscribe();
         loop {
             if let Some(issuer) = self.get(kind) {
@@ -53,6 +74,11 @@ impl LiveAuthorities {
             // `self` holds the sender: the channel cannot close.
             let _ = changes.changed().await;
         }
+    }
+
+    /// Follows the replacements of issuers.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     fn slot(&self, kind: AuthorityKind) -> &ArcSwapOption<LeafIssuer> {
@@ -65,8 +91,12 @@ impl LiveAuthorities {
 
 impl Default for Slots {
     fn default() -> Self {
-        let changes = watch::Sender::new(());
-        Self { intercept: ArcSwapOption::empty(), localhost: ArcSwapOption::empty(), changes }
+        Self {
+            intercept: ArcSwapOption::empty(),
+            localhost: ArcSwapOption::empty(),
+            changes: watch::Sender::new(()),
+            needed: watch::Sender::default(),
+        }
     }
 }
 
@@ -108,6 +138,8 @@ mod tests {
 
         assert!(Arc::ptr_eq(&waiting.await.unwrap(), &first));
         assert!(live.intercept().is_some());
+        assert!(live.is_needed(AuthorityKind::Localhost));
+        assert!(!live.is_needed(AuthorityKind::Intercept));
     }
 
     #[tokio::test]

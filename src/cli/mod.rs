@@ -1,6 +1,7 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod api;
+mod ca;
 mod client;
 mod client_limits;
 mod completions;
@@ -81,6 +82,8 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    /// The daemon's two certificate authorities: show, export, trust, rotate
+    Ca(ca::CaArgs),
     /// Named local keys, each with limits of its own
     Client(client::ClientArgs),
     /// Say which requests the rules allow
@@ -197,6 +200,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         Command::Logout(_)
         | Command::Whoami(_)
         | Command::Doctor(_)
+        | Command::Ca(_)
         | Command::Client(_)
         | Command::Policy(_)
         | Command::Api(_)
@@ -230,6 +234,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Serve(args) => serve::run(args, globals, print),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args, print),
+        Command::Ca(args) => ca::run(args, globals, print),
         Command::Client(args) => client::run(args, globals, print),
         Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]

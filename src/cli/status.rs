@@ -10,7 +10,10 @@ use super::daemon_client::{connect, find_demo};
 use super::globals::{DaemonScope, GlobalArgs};
 use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve, service};
-use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
+use crate::admin::api::{
+    AuthorityReport, AuthorityTrouble, ClientStatus, LimiterStatus, RequestCounts, Status,
+    ThrottleStatus,
+};
 use crate::admin::client::AdminClient;
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
@@ -74,7 +77,7 @@ fn format_status(status: &Status, globals: &GlobalArgs, print: Printer) -> Strin
         session_rows(status, globals, print),
         address_rows(status),
         traffic_rows(status, print),
-        maintenance_rows(status, print),
+        maintenance_rows(status, globals, print),
     ];
     format_title(status, print) + &format_rows(&parts.concat(), print)
 }
@@ -187,8 +190,13 @@ fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
 }
 
 /// Things that need a person: restarts, lost log lines.
-fn maintenance_rows(status: &Status, print: Printer) -> Vec<Row> {
+fn maintenance_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Row> {
     let mut rows = vec![];
+    for trouble in status.authorities.iter().filter_map(AuthorityReport::trouble) {
+        let AuthorityTrouble { finding, fix, .. } = trouble;
+        rows.push(("ca", print.style("33", &finding)));
+        rows.push(("", print.style("2", &globals.as_typed(&fix))));
+    }
     if !status.restart_needed.is_empty() {
         let keys = status.restart_needed.join(", ");
         rows.push(("restart", print.style("33", &format!("needed for {keys}"))));

@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use super::authorities::AuthorityKeeper;
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
 use super::profile_lock::ProfileLock;
@@ -19,9 +20,9 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
-use crate::ca::LiveAuthorities;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, Host, Origin, OtherHosts, Paths};
@@ -46,7 +47,7 @@ pub(super) struct DaemonBuilder {
     clock: Clock,
     has_key_outside_keychain: bool,
     credentials: Credentials,
-    authorities: LiveAuthorities,
+    authorities: (AuthorityKeeper, Authorities),
     clients: Clients,
     throttle: Throttle,
     access: AccessSources,
@@ -97,8 +98,8 @@ impl DaemonBuilder {
         let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
+        let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
-        let authorities = LiveAuthorities::default();
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
             config,
@@ -107,7 +108,7 @@ impl DaemonBuilder {
             throttle: &throttle,
             tls,
             resolver,
-            authorities: &authorities,
+            authorities: &authorities.1.live,
             clock: clock.clone(),
         };
         let (data_listeners, routes) = builder.build(&mut listeners)?;
@@ -138,12 +139,7 @@ impl DaemonBuilder {
         let (drain, drain_signal) = DrainController::new();
         let (telemetry, heartbeat) = (Arc::<Telemetry>::default(), Heartbeat::default());
         let server = build_server(config, drain_signal.clone(), telemetry.clone());
-        let (runtime_state, runtime) = watch::channel(RuntimeState {
-            lifecycle: api::Lifecycle::Serving,
-            settings: config.export(),
-            keys: super::config_report::of_config(config),
-            restart_needed: vec![],
-        });
+        let (runtime_state, runtime) = watch::channel(runtime_state(config));
         let (sender, commands) = mpsc::channel(1);
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
@@ -160,7 +156,10 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
-        let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
+        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
+        let keeper = tokio::spawn(keeper.run());
+        let watched = (&self.session, &authorities, &self.clock);
+        let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let Self { access, routes, operators, .. } = self;
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
@@ -168,7 +167,6 @@ impl DaemonBuilder {
             listening: self.server.listening,
             session: self.session,
             clients: self.clients,
-            authorities: self.authorities,
             throttle: self.throttle,
             drain,
             data: Some(data),
@@ -179,6 +177,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
+            authorities,
+            keeper,
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,
@@ -203,6 +203,7 @@ impl DaemonBuilder {
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
+            authorities: self.authorities.1.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,
@@ -211,6 +212,16 @@ impl DaemonBuilder {
             access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
+    }
+}
+
+/// Returns the state of a daemon that has just started.
+fn runtime_state(config: &Config) -> RuntimeState {
+    RuntimeState {
+        lifecycle: api::Lifecycle::Serving,
+        settings: config.export(),
+        keys: super::config_report::of_config(config),
+        restart_needed: vec![],
     }
 }
 

@@ -13,6 +13,7 @@ pub mod landlock;
 pub mod process;
 pub mod run_loop;
 
+mod authorities;
 mod builder;
 mod config_report;
 mod control_plane;
@@ -78,6 +79,7 @@ pub struct Daemon {
     session_task: JoinHandle<()>,
     alert: Option<JoinHandle<()>>,
     authorities: LiveAuthorities,
+    keeper: JoinHandle<()>,
     #[cfg(target_os = "linux")]
     _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
@@ -376,6 +378,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.session_task.abort();
         self.alert.iter().for_each(JoinHandle::abort);
+        self.keeper.abort();
     }
 }
 

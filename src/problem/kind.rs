@@ -170,7 +170,7 @@ kinds! {
         );
     CredentialsUnavailable: "credentials.unavailable", "Credential store unavailable" =>
         Spec::unavailable().exits(ExitCode::CredentialStore).hint("Run `nexudus-proxy doctor`.");
-    SessionUnavailable: "session.unavailable", "No token" =>
+    SessionUnavailable: "session.unavailable", "No valid session" =>
         Spec::unavailable().exits(ExitCode::Network).hint(
             "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason.",
         );

@@ -87,6 +87,8 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("api --all", "all_pages_are_one_document_and_a_line_for_each_record"),
     ("api --input", "a_body_comes_from_a_file_or_from_stdin_and_a_key_from_the_environment"),
     ("api --ndjson", "all_pages_are_one_document_and_a_line_for_each_record"),
+    ("ca export --output", "a_root_is_written_to_a_file_and_intercept_is_for_one_program"),
+    ("ca trust --yes", "a_person_trusts_the_localhost_authority_and_takes_it_back"),
     ("client add --allow", "the_verdict_names_the_rule"),
     ("client add --deny", "a_key_may_not_do_what_it_is_denied"),
     ("client add --expires", "a_key_may_not_do_what_it_is_denied"),

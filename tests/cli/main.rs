@@ -7,6 +7,8 @@ mod account_changes;
 mod ages;
 mod api;
 mod basic_auth;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod ca;
 mod cli_errors;
 mod clients;
 mod config;

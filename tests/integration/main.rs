@@ -11,6 +11,7 @@ mod support;
 mod access_control;
 mod admin_access;
 mod answers;
+mod authorities;
 mod backpressure;
 mod basic_auth;
 mod browser_attacks;
