@@ -26,6 +26,7 @@ mod peer_identity;
 mod pending_body;
 mod pending_connection;
 mod policy;
+mod preflight;
 mod response_body;
 mod response_headers;
 mod run_responses;
@@ -33,6 +34,7 @@ mod server;
 mod tls_listener;
 mod token_endpoint;
 mod token_path;
+mod web_page;
 mod websocket;
 
 use std::pin::Pin;

@@ -53,6 +53,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "gateway/mod.rs",
             "gateway/content.rs",
             "gateway/response_headers.rs",
+            "gateway/preflight.rs",
             "listen/",
             "problem/",
             "run/relay.rs",
