@@ -92,6 +92,10 @@ fn java_options(files: &TrustFiles, proxy_port: Option<u16>) -> String {
             options += &format!(" -D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={port}");
         }
         options += " -Dhttp.nonProxyHosts=localhost|127.*|[::1]";
+    } else {
+        // It names a file in the shared `/tmp` after its process number, which is small inside and so
+        // another machine's too.
+        options += " -XX:-UsePerfData";
     }
     options
 }
