@@ -4,6 +4,7 @@
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 mod authorities;
+mod history;
 mod records;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
+pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
 };
@@ -27,6 +29,10 @@ pub const API_VERSION: u32 = 1;
 /// The parameter of `POST /v1/login` that names the origin that has accepted the login. A daemon of
 /// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
+
+/// The parameter of `POST /v1/login` by which a command says that Nexudus has just accepted the login,
+/// which the daemon may have seen refused.
+pub const PROVEN_PARAM: &str = "&proven=true";
 
 /// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ use super::api::{
 use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
+use super::history::History;
 use super::problem::{render, response_for_profile};
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -116,6 +117,8 @@ pub struct AdminState {
 #[derive(Debug)]
 pub(super) struct AdminContext {
     pub(super) server: ServerInfo,
+    /// The last day.
+    pub(super) history: History,
     state: AdminState,
     operator_slots: ConnectionSlots,
     /// A limit of its own, so that read-only peers cannot exhaust operators' connections.
@@ -133,7 +136,8 @@ impl Deref for AdminContext {
 impl AdminContext {
     pub(super) fn new(server: ServerInfo, state: AdminState) -> Self {
         let (operator_slots, readonly_slots) = (ConnectionSlots::new(), ConnectionSlots::new());
-        Self { server, state, operator_slots, readonly_slots }
+        let history = History::new(state.clock.now().wall);
+        Self { server, history, state, operator_slots, readonly_slots }
     }
 
     /// Returns the connections among which this peer's is counted.

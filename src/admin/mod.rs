@@ -20,9 +20,11 @@ mod context;
 mod events;
 mod health;
 mod health_probes;
+mod history;
 mod metrics;
 mod problem;
 mod queries;
+mod recorder;
 mod status;
 
 use std::convert::Infallible;
@@ -80,6 +82,12 @@ impl Admin {
     pub fn health_probes(&self) -> HealthProbes {
         let AdminState { session, runtime, heartbeat, .. } = &**self.context;
         HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+    }
+
+    /// Records the last day of the daemon, for ever: once a minute, and with each change of the
+    /// session. No request pays for it.
+    pub async fn record_history(&self) {
+        recorder::record(&self.context).await;
     }
 
     /// Waits until a reload takes the access away from an operator.
@@ -142,6 +150,7 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/status", get(queries::status))
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
+        .route("/v1/history", get(recorder::history))
         .route("/v1/clients", get(clients::list).post(clients::change))
         .route("/v1/ca", get(authorities::list))
         .route("/v1/ca/export", post(authorities::export))

@@ -9,6 +9,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::kind::AuthorityKind;
 use super::leaf_issuer::tls_config;
 use super::live::LiveAuthorities;
 use crate::clock::Clock;
@@ -68,6 +69,8 @@ impl ResolvesServerCert for NamedCertificates {
         let name = hello.server_name().unwrap_or(&self.default_name);
         let is_origin = self.origins.iter().any(|it| it.host().eq_ignore_ascii_case(name));
         let config = if is_origin {
+            // Made on demand: without a line in the hosts file no client comes here for this name.
+            self.authorities.need(AuthorityKind::Intercept);
             self.authorities.intercept()?.server_config(name)?
         } else {
             let issuer = self.authorities.localhost()?;

@@ -123,6 +123,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy tail",
         &["nexudus-proxy tail", "nexudus-proxy tail --status 4xx --client agent"],
     ),
+    ("nexudus-proxy ui", &["nexudus-proxy ui", "nexudus-proxy ui --no-open --read-only"]),
     (
         "nexudus-proxy service",
         &["nexudus-proxy service install", "nexudus-proxy service logs --follow"],

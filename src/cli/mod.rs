@@ -34,6 +34,7 @@ mod serve;
 mod service;
 mod status;
 mod tail;
+mod ui;
 mod version;
 mod wait;
 mod waiting;
@@ -113,6 +114,8 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
+    /// Open the inspector: a page with live requests, the session and the throttle, for you alone
+    Ui(ui::UiArgs),
     /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
@@ -210,6 +213,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Lock
         | Command::Unlock
         | Command::Tail(_)
+        | Command::Ui(_)
         | Command::Service(_)
         | Command::Config(_) => Ok(globals.sources(vec![]).require_profile()?),
     }
@@ -247,6 +251,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
+        Command::Ui(args) => ui::run(&args, globals, print),
         Command::Service(mut args) => {
             args.system = globals.system;
             service::run(&args, globals, print)

@@ -21,6 +21,7 @@ mod session_key;
 mod sources;
 mod stored_files;
 mod systemd;
+mod systemd_store;
 mod totp_secret;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use self::resolver::Credentials;
 pub use self::session_key::{KeySource, SessionKey};
 pub use self::stored_files::{ClearedFiles, FilePlace};
 pub use self::systemd::credentials_directory;
+pub use self::systemd_store::{SystemdStoreError, store_for_service, test_store_for_service};
 pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::{Secret, UnusableSecret};

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::Error;
 use super::data_plane::DataListener;
-use crate::ca::{LiveAuthorities, LocalTls};
+use crate::ca::{AuthorityKind, LiveAuthorities, LocalTls};
 use crate::clock::Clock;
 use crate::config::{Config, OtherHosts};
 use crate::forward_proxy::{Dialer, ForwardProxy, TunnelPlaces, TunnelPolicy};
@@ -34,10 +34,12 @@ impl OriginListeners<'_> {
     ) -> Result<Vec<DataListener>, Error> {
         let mut listeners = vec![];
         if !tls.is_empty() {
+            self.authorities.need(AuthorityKind::Localhost);
             let kind = ListenerKind::Https(Arc::new(self.tls_listener()?));
             listeners.extend(tls.into_iter().map(|socket| (socket, kind.clone())));
         }
         if !forward.is_empty() {
+            self.authorities.need(AuthorityKind::Intercept);
             let kind = ListenerKind::Forward(Arc::new(self.forward_listener()?));
             listeners.extend(forward.into_iter().map(|socket| (socket, kind.clone())));
         }
@@ -66,7 +68,8 @@ impl OriginListeners<'_> {
         );
         let origins = ForwardProxy::origins_of(config);
         let places = TunnelPlaces::among(Server::max_connections_of(&config.limits));
-        let proxy = ForwardProxy::new(origins, others, self.authorities.clone(), dialer, places);
+        let proxy = ForwardProxy::new(origins, others, self.authorities.clone(), dialer, places)
+            .with_wait(config.session.wait);
         let mut gateways = self.gateways.into_iter();
         let upstream = gateways.next().ok_or(Error::NoListeners)?;
         Ok(ForwardListener::new(proxy, upstream, gateways.collect()))

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use super::{ConnectRoute, Error, ForwardProxy, HostPort, TunnelPlace, copy};
+use crate::ca::AuthorityKind;
 use crate::listen::Stream;
 
 /// What continues behind the response to a `CONNECT`.
@@ -65,7 +66,11 @@ impl ForwardProxy {
         match self.route_connect(uri, headers)? {
             ConnectRoute::Intercept(origin) => {
                 let host = self.origins[origin].host();
-                let issuer = self.authorities.intercept().ok_or(Error::NoAuthority)?;
+                // At the start the key of the authorities may not have been read yet. A program that
+                // gets a refusal to its `CONNECT` seldom tries again.
+                let issuer = self.authorities.wait(AuthorityKind::Intercept);
+                let issuer = tokio::time::timeout(self.wait, issuer).await;
+                let issuer = issuer.map_err(|_| Error::NoAuthority)?;
                 let tls = issuer.server_config(host).ok_or(Error::NoCertificate)?;
                 Ok(OpenConnect::Interception(Interception { origin, host: host.into(), tls }))
             }

@@ -17,6 +17,7 @@ mod public_address;
 mod route;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use self::connect::{Interception, InterceptionError, OpenConnect, Tunnel};
 pub use self::copy::copy;
@@ -46,6 +47,8 @@ pub struct ForwardProxy {
     origins: Vec<Origin>,
     others: TunnelPolicy,
     authorities: LiveAuthorities,
+    /// Longest wait for the authority of a `CONNECT`.
+    wait: Duration,
     dialer: Dialer,
     places: TunnelPlaces,
 }
@@ -60,7 +63,13 @@ impl ForwardProxy {
         dialer: Dialer,
         places: TunnelPlaces,
     ) -> Self {
-        Self { origins, others, authorities, dialer, places }
+        Self { origins, others, authorities, wait: AUTHORITY_WAIT, dialer, places }
+    }
+
+    /// Waits no longer than this for the authority of a `CONNECT`.
+    #[must_use]
+    pub fn with_wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// Returns the origins that a configuration names, in the order in which they are numbered:
@@ -84,3 +93,7 @@ impl fmt::Debug for ForwardProxy {
             .finish_non_exhaustive()
     }
 }
+
+/// Longest wait for an authority, whose key a keychain may hold: as long as a request waits for a first
+/// token (the default of `session.wait`).
+const AUTHORITY_WAIT: Duration = Duration::from_secs(10);

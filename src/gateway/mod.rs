@@ -66,7 +66,7 @@ pub use self::tls_listener::TlsListener;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
-use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
+use crate::telemetry::{ActionFailure, RequestTiming, Stage, Step, UpstreamErrors};
 use crate::throttle::{Permit, ResponseHead, RetryDecision, Throttle};
 use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
 
@@ -134,9 +134,9 @@ impl Gateway {
         self.guard.users()
     }
 
-    /// Begins to measure a request whose head arrived at `started`: exactly, where a client is told.
-    fn begin_timing(&self, started: Instant) -> RequestTiming {
-        if self.has_server_timing {
+    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
+    fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
+        if self.has_server_timing || is_read {
             RequestTiming::exact_since(started)
         } else {
             RequestTiming::default()
@@ -160,7 +160,7 @@ impl Gateway {
         };
         *client = admitted.client().name();
         // The decision ends here: what lives on makes the future of every request larger.
-        let (allowed, body, counted) = match self.decide_and_count(admitted)? {
+        let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
@@ -179,7 +179,7 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure(Stage::Upstream, sending).await?;
+            let response = timing.measure_send(sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
@@ -202,7 +202,9 @@ impl Gateway {
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
+        timing: &mut RequestTiming,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+        timing.mark(Step::Guard);
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
             Decision::Forward(allowed, _) if allowed.awaits_command() => None,
@@ -210,6 +212,7 @@ impl Gateway {
             Decision::Options(client) => policy::count(client)?,
             Decision::TokenEndpoint(..) => None,
         };
+        timing.mark(Step::Policy);
         Ok((decision, counted))
     }
 

@@ -139,6 +139,9 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("service uninstall --yes", "what_is_left_is_named_and_purged_only_after_a_yes"),
     ("tail --client", "tail_shows_one_client_alone"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("ui --no-open", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
+    ("ui --port", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
+    ("ui --read-only", "a_page_that_only_shows_changes_nothing"),
     ("wait --once", "one_look_tells_a_probe_how_it_is"),
     ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),
 ];

@@ -65,4 +65,5 @@ mod small_things;
 mod stopped_daemon;
 mod supervision;
 mod support;
+mod ui;
 mod whoami;

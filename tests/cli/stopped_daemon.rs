@@ -18,6 +18,7 @@ const ASKING: &[(&str, i32)] = &[
     ("status --json", 1),
     ("status --watch", 1),
     ("tail", 1),
+    ("ui --no-open", 1),
     ("api /api/x", 1),
     ("open /ContentDownload/x", 1),
     ("env", 1),
@@ -43,6 +44,8 @@ const ASKING: &[(&str, i32)] = &[
     ("config show", 1),
     ("config path", 1),
     ("run -- true", 125),
+    // A silent process holds the addresses that a service would need.
+    ("service install", 1),
     ("serve --listen 127.0.0.1:0", 1),
 ];
 
@@ -55,7 +58,6 @@ const ASKING_NONE: &[&str] = &[
     "completions bash",
     "man",
     // Where there is no service manager: `service.rs` and `tests/system` have one.
-    "service install",
     "service uninstall --yes",
     "service start",
     "service stop",

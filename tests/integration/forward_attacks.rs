@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -10,16 +12,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::forward::{
-    Echo, Forward, ask, handshake, origin, tunnelling, with_forward_proxy,
+    Echo, Forward, ask, handshake, origin, read_head, tunnelling, with_forward_proxy,
 };
-use crate::support::{EVENT_TIMEOUT, daemon, request_count, upstream};
+use crate::support::{EVENT_TIMEOUT, ProcessSetup, daemon, request_count, upstream};
 
 #[tokio::test]
 async fn an_odd_connect_opens_nothing() {
     let upstream = upstream().start().unwrap();
     let echo = Echo::start().await;
     let daemon = tunnelling(&upstream, &echo.target).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let port = echo.target.rsplit_once(':').unwrap().1;
 
     for (request, expected) in ODD_REQUESTS {
@@ -66,7 +68,7 @@ const ODD_REQUESTS: &[(&str, &str)] = &[
     ("CONNECT example.test:22 HTTP/1.1\r\nHost: example.test:22\r\n\r\n", "403"),
     ("CONNECT 127.0.0.1:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT 127.1:443 HTTP/1.1\r\n\r\n", "400"),
-    ("CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", "403"),
+    ("CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", "400"),
     ("CONNECT 0.0.0.0:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT [::]:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT [::1]:443 HTTP/1.1\r\n\r\n", "403"),
@@ -95,7 +97,7 @@ async fn a_tunnel_to_a_socket_of_this_daemon_is_refused_also_by_name() {
             ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")).to_vec();
     });
     let daemon = daemon.run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
 
     for host in ["127.0.0.1", "localhost", "LOCALHOST."] {
         let (_, head) = forward.connect(&format!("{host}:{port}"), "").await;
@@ -118,7 +120,7 @@ async fn a_tunnel_to_a_socket_of_this_daemon_is_refused_also_by_name() {
 async fn three_names_that_differ_are_a_misdirected_request() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let (forward, target) = (Forward::of(&daemon), origin(&upstream));
+    let (forward, target) = (Forward::of(&daemon).await, origin(&upstream));
     let port = upstream.address().port();
 
     for (host, status) in [
@@ -154,7 +156,7 @@ async fn three_names_that_differ_are_a_misdirected_request() {
 async fn plain_http_inside_a_tunnel_to_an_origin_is_refused() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let (forward, target) = (Forward::of(&daemon), origin(&upstream));
+    let (forward, target) = (Forward::of(&daemon).await, origin(&upstream));
 
     let (tcp, _) = forward.connect(&target, "").await;
     let answer = ask(tcp, "GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -180,7 +182,7 @@ async fn a_slow_handshake_ends_with_the_timeout_of_a_head() {
         config.listen.tls = vec![([127, 0, 0, 1], 0).into()];
     });
     let daemon = setup.run().await;
-    let (forward, target) = (Forward::of(&daemon), origin(&upstream));
+    let (forward, target) = (Forward::of(&daemon).await, origin(&upstream));
 
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"\x16"] {
         let (mut behind_connect, _) = forward.connect(&target, "").await;
@@ -200,7 +202,7 @@ async fn a_slow_handshake_ends_with_the_timeout_of_a_head() {
 async fn a_browser_gets_no_session_through_its_proxy() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let (forward, target) = (Forward::of(&daemon), origin(&upstream));
+    let (forward, target) = (Forward::of(&daemon).await, origin(&upstream));
     let agent = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n";
 
     let (_, head) = forward.connect(&target, agent).await;
@@ -221,6 +223,51 @@ async fn a_browser_gets_no_session_through_its_proxy() {
     let page = "GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert!(forward.raw(page).await.starts_with("HTTP/1.1 400 this is the forward proxy"));
     assert_eq!(request_count(&upstream, "/api/auth"), 0);
+}
+
+#[tokio::test]
+async fn a_key_in_proxy_authorization_is_in_no_log_line() {
+    let upstream = upstream().start().unwrap();
+    let setup = ProcessSetup::new(&upstream)
+        .set("NEXUDUS_PROXY_FORWARD_PROXY_LISTEN", "127.0.0.1:0")
+        .set("NEXUDUS_PROXY_FORWARD_PROXY_OTHER_HOSTS", "tunnel")
+        .set("NEXUDUS_PROXY_LOG_LEVEL", "trace");
+    let mut program = setup.start().await;
+    let line = program.wait_for_log(|line| line["message"] == "listening as a forward proxy").await;
+    let address: std::net::SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+    // Of the shape of a key, and of none.
+    let keys = ["nxp_4Tt7marker0secret1of2a3test4aaaaaaaaaaaaaaaa", "marker-proxy-password"];
+    let target = origin(&upstream);
+
+    for key in keys {
+        let pair = STANDARD.encode(format!("any:{key}"));
+        for credentials in [format!("Bearer {key}"), format!("Basic {pair}"), format!("Odd {key}")]
+        {
+            for line in [
+                format!("CONNECT {target} HTTP/1.1\r\nHost: {target}"),
+                "CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443".to_owned(),
+                format!("CONNECT {key}@{target} HTTP/1.1\r\nHost: {key}"),
+                format!("GET http://{target}/api/auth/me?k={key} HTTP/1.1\r\nHost: {target}"),
+                "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1".to_owned(),
+            ] {
+                let lines = format!("Proxy-Authorization: {credentials}\r\nConnection: close");
+                let mut tcp = TcpStream::connect(address).await.unwrap();
+                tcp.write_all(format!("{line}\r\n{lines}\r\n\r\n").as_bytes()).await.unwrap();
+                let head = read_head(&mut tcp).await;
+                assert!(head.starts_with("HTTP/1.1 ") && !head.contains(key), "{line}: {head}");
+            }
+        }
+    }
+    assert_eq!(program.status("/api/auth/me?last").await, 200);
+    let is_last = |line: &serde_json::Value| line["method"] == "GET" && line["status"] == 200;
+    program.wait_for_log(is_last).await;
+    let said = format!("{:?}{:?}", program.skipped(), program.lines());
+    assert!(said.contains("CONNECT"), "the log has lines about these requests");
+    for key in keys {
+        assert!(!said.contains(key) && !said.contains(&STANDARD.encode(format!("any:{key}"))));
+    }
+    let seen = format!("{:?}", upstream.requests());
+    assert!(keys.iter().all(|key| !seen.contains(&format!("Bearer {key}"))), "{seen}");
 }
 
 /// A client of TLS that believes every certificate.

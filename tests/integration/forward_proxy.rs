@@ -15,7 +15,7 @@ use crate::support::{Daemon, EVENT_TIMEOUT, daemon, problem_json, request_count,
 async fn a_configured_origin_is_intercepted_and_its_requests_get_the_token() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let client = Forward::of(&daemon).client(None);
+    let client = Forward::of(&daemon).await.client(None);
     let url =
         format!("https://localhost:{}/api/spaces/coworkers?size=2", upstream.address().port());
 
@@ -42,7 +42,7 @@ async fn a_configured_origin_is_intercepted_and_its_requests_get_the_token() {
 async fn a_target_in_absolute_form_takes_the_same_path() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let origin = origin(&upstream);
 
     for target in [
@@ -70,7 +70,7 @@ async fn each_configured_host_has_an_upstream_of_its_own() {
         config.hosts = vec![Host { origin, listen: vec![([127, 0, 0, 1], 0).into()] }];
     });
     let daemon = setup.run().await;
-    let client = Forward::of(&daemon).client(None);
+    let client = Forward::of(&daemon).await.client(None);
 
     let url = format!("https://{}/api/spaces/coworkers", origin(&second));
     client.get(url).send().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_key_in_the_proxy_s_password_holds_for_all_requests_of_the_tunnel() {
     let upstream = upstream().start().unwrap();
     let setup = with_forward_proxy(daemon(&upstream));
     let daemon = setup.set(|config| config.policy.anonymous = AnonymousAccess::None).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let key = read_only_key(&daemon);
     let url = format!("https://{}/api/spaces/coworkers", origin(&upstream));
 
@@ -137,7 +137,7 @@ async fn without_an_authority_a_connect_is_told_to_come_again() {
 async fn a_refused_host_is_told_so_in_the_status_line() {
     let upstream = upstream().start().unwrap();
     let daemon = with_forward_proxy(daemon(&upstream)).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
 
     for request in [
         "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443",
@@ -161,7 +161,7 @@ async fn other_hosts_are_tunnelled_where_that_is_configured() {
     let upstream = upstream().start().unwrap();
     let echo = Echo::start().await;
     let daemon = tunnelling(&upstream, &echo.target).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
 
     let (mut tcp, head) = forward.connect(&echo.target, "User-Agent: curl/8\r\n").await;
     assert!(head.starts_with("HTTP/1.1 200 Connection established\r\n"), "{head}");
@@ -193,7 +193,7 @@ async fn a_plain_request_for_another_host_goes_on_without_what_is_ours() {
     )
     .await;
     let daemon = tunnelling(&upstream, &host).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let key = read_only_key(&daemon);
 
     let answer = forward
@@ -231,7 +231,7 @@ async fn a_stop_waits_for_no_idle_tunnel() {
     let upstream = upstream().start().unwrap();
     let echo = Echo::start().await;
     let daemon = tunnelling(&upstream, &echo.target).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let mut tunnels = vec![];
     for _ in 0..20 {
         let (tcp, head) = forward.connect(&echo.target, "").await;
@@ -252,7 +252,7 @@ async fn idle_tunnels_leave_room_for_requests() {
 }
 
 #[tokio::test]
-#[ignore = "takes 20,000 open files, more than most machines give a test"]
+#[ignore = "takes 45,000 open files, more than most machines give a test"]
 async fn five_thousand_idle_tunnels_cost_little() {
     many_idle_tunnels(5_000).await;
 }
@@ -263,7 +263,7 @@ async fn many_idle_tunnels(count: usize) {
     let echo = Echo::start().await;
     let setup = tunnelling(&upstream, &echo.target);
     let daemon = setup.set(|config| config.limits.connections = 4 * count).run().await;
-    let forward = Forward::of(&daemon);
+    let forward = Forward::of(&daemon).await;
     let mut tunnels = vec![];
     for at in 0..count {
         let (tcp, head) = forward.connect(&echo.target, "").await;

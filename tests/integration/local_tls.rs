@@ -13,7 +13,7 @@ async fn https_is_spoken_with_the_certificate_of_this_machine() {
     // Another name than ours, so that the authorities differ.
     let setup = before_nexudus(daemon(&upstream), upstream.address().port());
     let daemon = setup.run().await;
-    let localhost = trusting(&root(&daemon, AuthorityKind::Localhost));
+    let localhost = trusting(&root(&daemon, AuthorityKind::Localhost).await);
 
     for (address, name, host) in [
         ("127.0.0.1", "localhost", "localhost"),
@@ -45,8 +45,8 @@ async fn the_name_of_an_origin_that_leads_here_gets_its_own_certificate() {
     let setup = before_nexudus(daemon(&upstream), upstream.address().port());
     let daemon = setup.run().await;
     let (intercept, localhost) = (
-        trusting(&root(&daemon, AuthorityKind::Intercept)),
-        trusting(&root(&daemon, AuthorityKind::Localhost)),
+        trusting(&root(&daemon, AuthorityKind::Intercept).await),
+        trusting(&root(&daemon, AuthorityKind::Localhost).await),
     );
 
     for (host, status) in [
@@ -68,7 +68,7 @@ async fn the_name_of_an_origin_that_leads_here_gets_its_own_certificate() {
 async fn plain_http_to_an_https_address_is_told_so() {
     let upstream = upstream().start().unwrap();
     let daemon = with_tls(daemon(&upstream)).run().await;
-    root(&daemon, AuthorityKind::Localhost);
+    root(&daemon, AuthorityKind::Localhost).await;
 
     let answer = ask(connect(&daemon, "127.0.0.1").await, &get("localhost")).await;
 

@@ -104,6 +104,7 @@ const OWNED: &[(&str, &[&str])] = &[
         &[
             "admin/clients.rs",
             "cli/client.rs",
+            "cli/ui/",
             "clients/",
             "credentials/",
             "gateway/client_auth.rs",
@@ -119,11 +120,13 @@ const OWNED: &[(&str, &[&str])] = &[
         "Secret::new(",
         &[
             "cli/demo.rs",
+            "cli/ui/gate.rs",
             "clients/key.rs",
             "credentials/keychain/",
             "credentials/keyutils.rs",
             "credentials/sealed_login.rs",
             "credentials/totp_secret.rs",
+            "run/client.rs",
             "secret/",
             "session/refresh/token_response.rs",
             "session/store/record.rs",

@@ -201,13 +201,14 @@ const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keyc
     again by itself where that comes back.";
 
 /// Describes the running daemon. `keys` are those whose value in the daemon differs from the one
-/// that is configured here; `own` is the configured origin.
+/// that is configured here; `own` is the configured origin. `start`: how one is started.
 pub(super) fn daemon(
     is_there: bool,
     profile: &str,
     keys: &[&str],
     other: Option<&OtherOrigin>,
     own: &config::Origin,
+    start: &str,
 ) -> CheckOutcome {
     let counts = match keys {
         [] => String::new(),
@@ -222,7 +223,7 @@ pub(super) fn daemon(
             other_origin_fix(other),
         ),
         (true, None) => ok(format!("one serves the profile {profile}{counts}")),
-        (false, None) => warn("none runs", "Start one: `nexudus-proxy serve`."),
+        (false, None) => warn("none runs", start),
     }
 }
 

@@ -116,22 +116,17 @@ impl<'a> NetworkRoute<'a> {
         }
     }
 
-    /// Judges the addresses. With `upstream.address`, a line of the hosts file may lead the name here:
-    /// programs then find this daemon under it, and the person's browser does too.
+    /// Judges the addresses, and where the hosts file leads the name beside `upstream.address`.
     async fn judge(&self, addresses: &[SocketAddr]) -> CheckOutcome {
         let (finding, host) = (self.describe(addresses), &self.host);
         let is_name = host != "localhost" && host.parse::<IpAddr>().is_err();
-        let found = match self.address {
-            Some(_) if is_name => resolve(host, self.port).await.unwrap_or_default(),
-            Some(_) | None => vec![],
-        };
-        if found.iter().any(|address| address.ip().to_canonical().is_loopback()) {
-            return warn(
-                format!("{finding}; the hosts file leads {host} to this machine"),
-                HOSTS_FIX,
-            );
+        match self.address {
+            Some(_) if is_name => {
+                let found = resolve(host, self.port).await.unwrap_or_default();
+                judge_hosts_entry(finding, host, &found)
+            }
+            Some(_) | None => ok(finding),
         }
-        ok(finding)
     }
 
     /// Names the addresses, and what is unusual about them.
@@ -179,6 +174,15 @@ impl<'a> NetworkRoute<'a> {
         };
         (fail(format!("no way through the proxy to {origin}: {why}"), *fix), None)
     }
+}
+
+/// Warns where the name leads to this machine: programs then find this daemon under it, and so does the
+/// person's own browser.
+fn judge_hosts_entry(finding: String, host: &str, found: &[SocketAddr]) -> CheckOutcome {
+    if found.iter().any(|address| address.ip().to_canonical().is_loopback()) {
+        return warn(format!("{finding}; the hosts file leads {host} to this machine"), HOSTS_FIX);
+    }
+    ok(finding)
 }
 
 /// What a line in the hosts file does beside what it is for.
@@ -328,3 +332,27 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A clock that is off by more makes every 2FA code wrong.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::check::CheckStatus;
+
+    #[test]
+    fn a_hosts_entry_beside_a_fixed_address_is_told_with_what_it_does_to_a_browser() {
+        let host = "spaces.nexudus.com";
+        for (found, verdict) in [
+            (vec!["127.0.0.1:443"], CheckStatus::Warn),
+            (vec!["203.0.113.7:443", "[::1]:443"], CheckStatus::Warn),
+            (vec!["[::ffff:127.0.0.1]:443"], CheckStatus::Warn),
+            (vec!["203.0.113.7:443"], CheckStatus::Ok),
+            (vec![], CheckStatus::Ok),
+        ] {
+            let addresses: Vec<_> = found.iter().map(|address| address.parse().unwrap()).collect();
+            let outcome = judge_hosts_entry("found".to_owned(), host, &addresses);
+            assert_eq!(outcome.verdict, verdict, "{found:?}");
+            let fix = outcome.fix.unwrap_or_default();
+            assert_eq!(fix.contains("browser"), verdict == CheckStatus::Warn, "{found:?}");
+        }
+    }
+}

@@ -175,7 +175,7 @@ impl ConnectionContext {
         let (mut timing, mut page) = (RequestTiming::default(), None::<NamedOrigin>);
         let (mut response, is_refused) = if self.has_room {
             let gateway = gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started());
+            timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
             let mut client = None;
             self.recheck(&gateway).await;
             if let Some(finding) = preflight::page_of(request.headers(), &gateway.guard) {

@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
-use nexudus_proxy::ca::{AuthorityKind, LeafIssuer};
-use nexudus_proxy::clock::Clock;
+use nexudus_proxy::ca::AuthorityKind;
 use nexudus_proxy::config::OtherHosts;
 use nexudus_simulator::Simulator;
 use rustls::pki_types::CertificateDer;
@@ -30,14 +28,11 @@ pub fn with_forward_proxy(setup: DaemonSetup) -> DaemonSetup {
     setup.set(|config| config.forward_proxy.listen = Some(([127, 0, 0, 1], 0).into()))
 }
 
-/// Gives a daemon its authorities, and returns the root of one in PEM.
-pub fn root(daemon: &Daemon, kind: AuthorityKind) -> String {
-    let live = daemon.running.authorities();
-    for missing in AuthorityKind::ALL.into_iter().filter(|kind| live.get(*kind).is_none()) {
-        let authority = missing.create(&daemon.config, SystemTime::now()).unwrap();
-        live.set(missing, Arc::new(LeafIssuer::new(authority, Clock::system())));
-    }
-    live.get(kind).unwrap().authority().root_pem()
+/// Waits for an authority of a daemon, and returns its root in PEM.
+pub async fn root(daemon: &Daemon, kind: AuthorityKind) -> String {
+    let issuer = daemon.running.authorities().wait(kind);
+    let issuer = tokio::time::timeout(EVENT_TIMEOUT, issuer).await.expect("no authority");
+    issuer.authority().root_pem()
 }
 
 /// A client of TLS that trusts `root` alone.
@@ -80,10 +75,10 @@ pub async fn ask(
 }
 
 impl Forward {
-    /// Takes the forward proxy of a daemon, which gets its authorities.
-    pub fn of(daemon: &Daemon) -> Self {
+    /// Takes the forward proxy of a daemon.
+    pub async fn of(daemon: &Daemon) -> Self {
         let address = daemon.running.listening().forward_proxy.as_ref().unwrap().tcp;
-        Self { address, root: root(daemon, AuthorityKind::Intercept) }
+        Self { address, root: root(daemon, AuthorityKind::Intercept).await }
     }
 
     /// A program that knows the proxy from its environment; `key` is the proxy's password.
