@@ -146,6 +146,12 @@ pub struct Listening {
     pub hosts: Vec<HostListener>,
     /// The admin socket.
     pub admin: Option<PathBuf>,
+    /// Addresses that speak HTTPS.
+    #[serde(default)]
+    pub tls: Vec<SocketAddr>,
+    /// The forward proxy.
+    #[serde(default)]
+    pub forward_proxy: Option<ForwardListening>,
     /// Health, metrics and events over TCP.
     pub admin_tcp: Option<SocketAddr>,
     /// The two health probes, for other machines.
@@ -153,6 +159,15 @@ pub struct Listening {
     pub health: Option<SocketAddr>,
     /// Whether the service manager opened the sockets: the next request starts a stopped daemon.
     pub activated: bool,
+}
+
+/// The forward proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardListening {
+    /// The address of the listener.
+    pub tcp: SocketAddr,
+    /// Whether requests for other hosts go through.
+    pub tunnels: bool,
 }
 
 /// A `[[host]]`.

@@ -6,10 +6,14 @@
 
 mod kind;
 mod leaf_issuer;
+mod live;
+mod local_tls;
 mod store;
 
 pub use constrained_ca::{Authority, Names};
 
 pub use self::kind::{AUTHORITY_LIFETIME, AuthorityKind, EXPIRY_NOTICE};
 pub use self::leaf_issuer::LeafIssuer;
+pub use self::live::LiveAuthorities;
+pub use self::local_tls::LocalTls;
 pub use self::store::{AuthorityStore, StoreError};

@@ -125,6 +125,12 @@ fn address_rows(status: &Status) -> Vec<Row> {
         let places: Vec<_> = host.tcp.iter().map(ToString::to_string).collect();
         ("", format!("{} → {}", places.join("  "), host.upstream))
     }));
+    rows.extend(status.listening.tls.iter().map(|address| ("", format!("https://{address}"))));
+    if let Some(forward) = &status.listening.forward_proxy {
+        let others = if forward.tunnels { "go through" } else { "are refused" };
+        let what = format!("forward proxy; hosts that are not configured {others}");
+        rows.push(("proxy", format!("{}: {what}", forward.tcp)));
+    }
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health and metrics")));
     }

@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod error_response;
 mod explain;
+mod forward;
 mod guard;
 mod headers;
 mod in_flight;
@@ -23,10 +24,13 @@ mod outbound;
 mod path_interpretations;
 mod peer_identity;
 mod pending_body;
+mod pending_connection;
 mod policy;
 mod response_body;
 mod response_headers;
+mod run_responses;
 mod server;
+mod tls_listener;
 mod token_endpoint;
 mod token_path;
 mod websocket;
@@ -45,15 +49,18 @@ use self::client_auth::ClientIdentity;
 use self::content::Content;
 use self::error::Error;
 pub use self::explain::{Explanation, Question, explain};
+pub use self::forward::{ForwardListener, intercept, open_connect, send_plain};
 use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
+pub use self::pending_connection::{ListenerKind, PendingConnection};
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::server::{PendingConnection, Server};
-use crate::listen::OwnHosts;
+pub use self::run_responses::{no_daemon_response, reject_host};
+pub use self::server::Server;
+pub use self::tls_listener::TlsListener;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
@@ -363,26 +370,6 @@ enum Next<'a> {
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
-}
-
-/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
-/// where the request is for us.
-pub fn reject_host(
-    profile: &str,
-    request: &http::request::Parts,
-    ours: &OwnHosts,
-) -> Option<Response<ProxyBody>> {
-    let error = guard::check_host(request, ours).err()?;
-    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
-}
-
-/// Makes the response of a command whose daemon, of `profile`, cannot be reached.
-pub fn no_daemon_response(
-    profile: &str,
-    why: impl std::error::Error + Send + Sync + 'static,
-    hint: &'static str,
-) -> Response<ProxyBody> {
-    error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
 }
 
 fn body_kind(is_repeatable: bool) -> session::BodyKind {

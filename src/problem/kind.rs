@@ -208,6 +208,21 @@ kinds! {
              address of Nexudus.",
         );
 
+    // Requests to the forward proxy for other hosts.
+    HostNotForwarded: "forward.denied", "Not configured" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Only the configured hosts go through here: forward_proxy.other_hosts = \"tunnel\" lets \
+             other hosts through, and NO_PROXY goes around.",
+        );
+    DestinationProhibited: "forward.denied", "Destination refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).token("destination_ip_prohibited").hint(
+            "Name it in forward_proxy.allow, as host:port.",
+        );
+    DestinationNotResolved: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "dns_error").hint(NOTHING_SENT);
+    DestinationUnreachable: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "destination_unavailable").hint(NOTHING_SENT);
+
     // The daemon.
     DaemonStopping: "daemon.draining", "Daemon stopping" =>
         Spec::unavailable().closing().hint("Send it again once the daemon has restarted.");

@@ -62,6 +62,8 @@ impl ProfileLeader {
     pub fn new(config: &Config, paths: &Paths) -> Self {
         let mut config = config.clone();
         config.listen.tcp.clear();
+        config.listen.tls.clear();
+        config.forward_proxy.listen = None;
         config.listen.users.clear();
         config.listen.groups.clear();
         config.listen.unix = UnixSocket::Path(paths.run_socket());

@@ -227,6 +227,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::UnusedAddress(_)
         | Error::UserAgent(_)
         | Error::ClientKey(_)
+        | Error::LocalTls(_)
         | Error::Proxy(_)
         | Error::Client(_)
         | Error::DataPlane(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",

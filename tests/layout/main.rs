@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("kernel", &["children", "peer"]),
     ("world", &["ca", "credentials", "listen", "service", "upstream"]),
+    ("tunnels", &["forward_proxy"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),

@@ -45,7 +45,8 @@ pub(super) async fn all(
     let proxy = way.via.as_ref().map_or_else(proxy, |_| configured());
     add(CheckResult::new("proxy", proxy, Duration::ZERO))?;
 
-    let (began, (finding, addresses)) = (Instant::now(), way.resolve(&own_sockets(config)).await);
+    let (began, (finding, addresses)) =
+        (Instant::now(), way.resolve(&OwnSockets::new(config.addresses())).await);
     add(CheckResult::new("name", finding, began.elapsed()))?;
 
     let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
@@ -109,10 +110,28 @@ impl<'a> NetworkRoute<'a> {
                     let finding = format!("{host} is {ours}, where this daemon itself listens");
                     (fail(finding, ProblemKind::UpstreamLoop.hint().unwrap_or_default()), vec![])
                 }
-                None => (ok(self.describe(&addresses)), addresses),
+                None => (self.judge(&addresses).await, addresses),
             },
             Err(why) => (fail(format!("{host} has no address: {why}"), self.fix), vec![]),
         }
+    }
+
+    /// Judges the addresses. With `upstream.address`, a line of the hosts file may lead the name here:
+    /// programs then find this daemon under it, and the person's browser does too.
+    async fn judge(&self, addresses: &[SocketAddr]) -> CheckOutcome {
+        let (finding, host) = (self.describe(addresses), &self.host);
+        let is_name = host != "localhost" && host.parse::<IpAddr>().is_err();
+        let found = match self.address {
+            Some(_) if is_name => resolve(host, self.port).await.unwrap_or_default(),
+            Some(_) | None => vec![],
+        };
+        if found.iter().any(|address| address.ip().to_canonical().is_loopback()) {
+            return warn(
+                format!("{finding}; the hosts file leads {host} to this machine"),
+                HOSTS_FIX,
+            );
+        }
+        ok(finding)
     }
 
     /// Names the addresses, and what is unusual about them.
@@ -162,11 +181,10 @@ impl<'a> NetworkRoute<'a> {
     }
 }
 
-/// Returns where the daemon of this configuration listens.
-fn own_sockets(config: &Config) -> OwnSockets {
-    let hosts = config.hosts.iter().flat_map(|host| &host.listen);
-    OwnSockets::new(config.listen.tcp.iter().chain(hosts).copied())
-}
+/// What a line in the hosts file does beside what it is for.
+const HOSTS_FIX: &str = "Nothing, if that is wanted: every program of this machine then asks listen.tls. A \
+     browser here no longer opens the site, because it does not trust the intercept CA; for one \
+     program alone there is `nexudus-proxy run`.";
 
 /// Warns of proxies in the environment: other tools use them, and the daemon does not.
 fn proxy() -> CheckOutcome {

@@ -19,9 +19,10 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
-pub(super) use self::prebuilt::{UnparsedRequest, prebuilt};
+pub(super) use self::prebuilt::{UnparsedRequest, prebuilt, rejection};
 use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{guard, policy};
@@ -67,6 +68,9 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
+    if let Error::Forward(error) = error {
+        response.extensions_mut().insert(ReasonPhrase::from_static(error.reason().as_bytes()));
+    }
     let info = ResponseInfo { code: Some(kind.code()), ..ResponseInfo::default() };
     response.extensions_mut().insert(info);
     response
@@ -91,6 +95,7 @@ fn extra_header(error: &Error) -> Option<(HeaderName, &'static str)> {
         | Error::Upstream(_)
         | Error::UpstreamRead(_)
         | Error::Loop { .. }
+        | Error::Forward(_)
         | Error::Overloaded
         | Error::Draining
         | Error::NoDaemon { .. }
