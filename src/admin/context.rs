@@ -22,6 +22,7 @@ use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
+use crate::redact::TokenVault;
 use crate::session::{Session, SessionStatus, endpoint::HttpIssuer};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
@@ -94,6 +95,8 @@ pub struct AdminState {
     pub upstreams: Vec<Upstream>,
     /// The named clients.
     pub clients: Clients,
+    /// What the tokens of redacted clients stand for.
+    pub tokens: TokenVault,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, client_limits};
+use super::{CliError, Printer, client_limits, client_redaction};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clients::{
@@ -67,6 +67,9 @@ enum ClearedLimit {
     Expires,
     Rate,
     MaxRequests,
+    Redact,
+    Resolve,
+    ShareTokens,
 }
 
 impl From<ClearedLimit> for Limit {
@@ -78,6 +81,9 @@ impl From<ClearedLimit> for Limit {
             ClearedLimit::Expires => Self::Expires,
             ClearedLimit::Rate => Self::Rate,
             ClearedLimit::MaxRequests => Self::MaxRequests,
+            ClearedLimit::Redact => Self::Redact,
+            ClearedLimit::Resolve => Self::Resolve,
+            ClearedLimit::ShareTokens => Self::ShareTokens,
         }
     }
 }
@@ -120,6 +126,7 @@ fn add(
     let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
+    let unredacted = client_redaction::bypass(&limits, &config);
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     show_key(name, &key, expires, globals, print).map_err(|error| {
@@ -131,6 +138,7 @@ fn add(
         if let Some(note) = bypass {
             print.note(&note);
         }
+        unredacted.iter().for_each(|note| print.note(note));
     }
     clients.announce(globals, print);
     Ok(())
@@ -325,6 +333,9 @@ fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
         "expires": limits.expires.map(format_time),
         "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
+        "redact": limits.redaction.mode,
+        "resolve": limits.redaction.resolve,
+        "share_tokens": limits.redaction.share_tokens,
     })
 }
 

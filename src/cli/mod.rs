@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod client_limits;
+mod client_redaction;
 mod completions;
 mod config;
 mod config_flags;

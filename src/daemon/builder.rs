@@ -99,7 +99,7 @@ impl DaemonBuilder {
         let state = lock.has_state().then(|| paths.profile_state());
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let authorities = LiveAuthorities::default();
-        let access = AccessSources { users, clients: clients.clone() };
+        let access = AccessSources::new(users, &clients, &clock);
         let builder = RouteBuilder {
             config,
             session: &session,
@@ -203,6 +203,7 @@ impl DaemonBuilder {
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
+            tokens: self.access.tokens.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,

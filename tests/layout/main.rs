@@ -25,7 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("kernel", &["children", "peer"]),
     ("world", &["ca", "credentials", "listen", "service", "upstream"]),
     ("tunnels", &["forward_proxy"]),
-    ("shared", &["clients", "throttle"]),
+    ("shared", &["clients", "redact", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
