@@ -22,6 +22,7 @@ pub mod upstream;
 pub mod forward_proxy;
 
 pub mod clients;
+pub mod redact;
 pub mod throttle;
 
 pub mod session;

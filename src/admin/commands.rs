@@ -89,11 +89,13 @@ pub(super) async fn login(
 
 pub(super) async fn forget(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
     context.session.log_out().await;
+    context.tokens.wipe();
     Json(context.session_report_with_sources().await)
 }
 
 pub(super) async fn lock(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
     context.session.lock().await;
+    context.tokens.wipe();
     Json(context.session_report())
 }
 

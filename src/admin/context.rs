@@ -25,6 +25,7 @@ use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
+use crate::redact::TokenVault;
 use crate::session::{Session, SessionStatus, endpoint::HttpIssuer};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
@@ -99,6 +100,8 @@ pub struct AdminState {
     pub clients: Clients,
     /// The certificate authorities.
     pub authorities: Authorities,
+    /// What the tokens of redacted clients stand for.
+    pub tokens: TokenVault,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.

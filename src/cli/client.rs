@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, client_limits};
+use super::{CliError, Printer, client_limits, client_redaction};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clients::{
@@ -74,6 +74,9 @@ enum ClearedLimit {
     Rate,
     MaxRequests,
     Origin,
+    Redact,
+    Resolve,
+    ShareTokens,
 }
 
 impl From<ClearedLimit> for Limit {
@@ -86,6 +89,9 @@ impl From<ClearedLimit> for Limit {
             ClearedLimit::Rate => Self::Rate,
             ClearedLimit::MaxRequests => Self::MaxRequests,
             ClearedLimit::Origin => Self::Origin,
+            ClearedLimit::Redact => Self::Redact,
+            ClearedLimit::Resolve => Self::Resolve,
+            ClearedLimit::ShareTokens => Self::ShareTokens,
         }
     }
 }
@@ -133,6 +139,7 @@ fn add(
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
     let page = limits.origin.as_ref().map(page_note);
+    let unredacted = client_redaction::bypass(&limits, &config);
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     show_key(name, &key, expires, globals, print).map_err(|error| {
@@ -142,6 +149,7 @@ fn add(
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
         bypass.into_iter().chain(page).for_each(|note| print.note(&note));
+        unredacted.iter().for_each(|note| print.note(note));
     }
     clients.announce(globals, print);
     Ok(())
@@ -345,6 +353,9 @@ fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
         "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
         "origin": limits.origin,
+        "redact": limits.redaction.mode,
+        "resolve": limits.redaction.resolve,
+        "share_tokens": limits.redaction.share_tokens,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::client_redaction::{self, RedactionArgs};
 use super::{CliError, Printer};
 use crate::clients::{ClientPolicy, Limit, LimitChange};
 use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
@@ -32,6 +33,8 @@ pub(super) struct LimitArgs {
     /// So many requests in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_requests: Option<u64>,
+    #[command(flatten)]
+    redaction: RedactionArgs,
 }
 
 impl LimitArgs {
@@ -51,6 +54,7 @@ impl LimitArgs {
             Limit::MaxRequests => self.max_requests.is_some(),
             // Of `client` alone: a command is no web page.
             Limit::Origin => false,
+            Limit::Redact | Limit::Resolve | Limit::ShareTokens => self.redaction.sets(limit),
         }
     }
 
@@ -64,6 +68,7 @@ impl LimitArgs {
             rate: self.rate,
             max_requests: self.max_requests,
             origin: None,
+            redaction: self.redaction.policy(),
         };
         LimitChange { clear, given, no_delete: self.no_delete }
     }
@@ -84,6 +89,7 @@ pub(super) fn check_rules(
     let unheard = limits.deny.iter().map(never_matches);
     let warnings = idle.iter().cloned().chain(unheard);
     warnings.flatten().for_each(|warning| print.warning(&warning));
+    client_redaction::warn(limits, print);
     if !idle.is_empty() && idle.iter().all(Option::is_some) {
         return Err(CliError::message(
             ExitCode::Usage,

@@ -4,6 +4,7 @@ mod api;
 mod ca;
 mod client;
 mod client_limits;
+mod client_redaction;
 mod completions;
 mod config;
 mod config_flags;

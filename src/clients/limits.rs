@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::RedactionPolicy;
 use super::web_origin::WebOrigin;
 use crate::config::{Rate, Rule, RuleSet};
 
@@ -26,6 +27,8 @@ pub struct ClientPolicy {
     pub max_requests: Option<u64>,
     /// Pages of this origin may send requests with the key: more than others may, and no limit.
     pub origin: Option<WebOrigin>,
+    /// What is hidden from the client.
+    pub redaction: RedactionPolicy,
 }
 
 /// One kind of limit.
@@ -46,6 +49,12 @@ pub enum Limit {
     MaxRequests,
     /// [`ClientPolicy::origin`].
     Origin,
+    /// [`RedactionPolicy::mode`].
+    Redact,
+    /// [`RedactionPolicy::resolve`].
+    Resolve,
+    /// [`RedactionPolicy::share_tokens`].
+    ShareTokens,
 }
 
 /// A change of limits: some are cleared, then some are given. Those that it does not name stay.
@@ -97,6 +106,18 @@ impl LimitChange {
                 .max_requests
                 .or(limits.max_requests.filter(|_| kept(Limit::MaxRequests))),
             origin: given.origin.clone().or(limits.origin.clone().filter(|_| kept(Limit::Origin))),
+            redaction: self.kept_redaction(&limits.redaction).changed(&given.redaction),
+        }
+    }
+
+    /// Returns what is left of a redaction once the limits of the change are cleared.
+    fn kept_redaction(&self, before: &RedactionPolicy) -> RedactionPolicy {
+        let is_kept = |limit: Limit| !self.clear.contains(&limit);
+        let mode = Some(before.mode).filter(|_| is_kept(Limit::Redact));
+        RedactionPolicy {
+            mode: mode.unwrap_or_default(),
+            resolve: before.resolve && is_kept(Limit::Resolve),
+            share_tokens: before.share_tokens.clone().filter(|_| is_kept(Limit::ShareTokens)),
         }
     }
 
@@ -120,6 +141,7 @@ impl fmt::Display for ClientPolicy {
         let deny = self.deny.iter().filter(|rule| !no_delete || !NO_DELETE.contains(rule));
         let words = [(self.read_only, "read only"), (no_delete, "no deletions")];
         let words = words.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned());
+        let words = words.chain(self.redaction.words().map(str::to_owned));
         let parts = words.chain(self.allow.iter().map(|rule| format!("+{rule}")));
         let parts: Vec<_> = parts.chain(deny.map(|rule| format!("-{rule}"))).collect();
         f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })?;
@@ -132,6 +154,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::config::RedactMode;
 
     #[test]
     fn a_change_replaces_what_it_names_and_keeps_the_rest() {
@@ -144,6 +167,7 @@ mod tests {
             rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
             max_requests: Some(7),
             origin: Some(WebOrigin::parse("http://localhost:1").unwrap()),
+            redaction: RedactionPolicy { mode: RedactMode::Table, ..RedactionPolicy::default() },
         };
         assert_eq!(LimitChange::default().apply(&before), before);
 
@@ -163,14 +187,40 @@ mod tests {
         };
         assert_eq!(after, expected);
 
-        let clear =
-            vec![Limit::Allow, Limit::Deny, Limit::Rate, Limit::MaxRequests, Limit::ReadOnly];
+        let clear = vec![
+            Limit::Allow,
+            Limit::Deny,
+            Limit::Rate,
+            Limit::MaxRequests,
+            Limit::ReadOnly,
+            Limit::Redact,
+        ];
         let clear = [clear, vec![Limit::Origin]].concat();
         let rest = LimitChange { clear, ..LimitChange::default() }.apply(&before);
         assert_eq!(rest, ClientPolicy { expires: Some(UNIX_EPOCH), ..ClientPolicy::default() });
         let page = ClientPolicy { origin: before.origin.clone(), ..ClientPolicy::default() };
         assert!(page.is_unlimited() && !rest.is_unlimited());
         assert_eq!(page.to_string(), "everything, for pages of http://localhost:1");
+    }
+
+    #[test]
+    fn what_is_hidden_changes_part_by_part() {
+        let redacted = |mode, resolve, group: Option<&str>| ClientPolicy {
+            redaction: RedactionPolicy { mode, resolve, share_tokens: group.map(str::to_owned) },
+            ..ClientPolicy::default()
+        };
+        let before = redacted(RedactMode::Table, true, Some("bots"));
+        let change = |clear: Vec<Limit>, given| {
+            LimitChange { clear, given, no_delete: false }.apply(&before)
+        };
+        let nothing = ClientPolicy::default;
+        let all = redacted(RedactMode::All, false, None);
+        assert_eq!(change(vec![], all), redacted(RedactMode::All, true, Some("bots")));
+        let without = change(vec![Limit::Resolve, Limit::ShareTokens], nothing());
+        assert_eq!(without, redacted(RedactMode::Table, false, None));
+        assert_eq!(without.to_string(), "redacted");
+        assert_eq!(change(vec![Limit::Redact], nothing()).redaction.mode, RedactMode::Off);
+        assert_eq!(before.to_string(), "redacted, sends tokens");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod error;
 mod key;
 mod key_scanner;
 mod limits;
+mod redaction;
 mod store;
 mod table;
 mod usage;
@@ -35,6 +36,7 @@ pub use self::key_scanner::{
     contains_key_within, loggable_path,
 };
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
+pub use self::redaction::RedactionPolicy;
 pub use self::store::wire as limits_json;
 pub use self::store::{ReplacedKey, StoredClient, add, list, revoke, rotate, set, undo_rotation};
 pub use self::web_origin::{MalformedOrigin, WebOrigin};
@@ -169,6 +171,15 @@ impl Clients {
         self.0.table.reload_if_changed();
         let table = self.0.table.load();
         table.is_readable.then(|| table.clients().iter().map(|client| client.status()).collect())
+    }
+
+    /// Says whether there is a client with this identifier, or one of this group of tokens.
+    pub fn has(&self, is_meant: impl Fn(&str, &RedactionPolicy) -> bool) -> bool {
+        self.0.table.reload_if_changed();
+        let table = self.0.table.load();
+        // An unreadable file may still hold the client.
+        let stored = |client: &Arc<Client>| is_meant(client.id(), &client.policy().redaction);
+        !table.is_readable || table.clients().iter().any(stored)
     }
 
     /// Writes the counts of used requests when the daemon ends.

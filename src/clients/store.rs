@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange, WebOrigin};
+use super::{ClientPolicy, Error, LimitChange, RedactionPolicy, WebOrigin};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
@@ -243,12 +243,14 @@ struct ClientEntry {
     max_requests: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<WebOrigin>,
+    #[serde(default, skip_serializing_if = "RedactionPolicy::is_default")]
+    redaction: RedactionPolicy,
 }
 
 impl ClientEntry {
     fn from_client(client: &StoredClient) -> Self {
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests, origin } =
+        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests, origin, redaction } =
             &client.limits;
         Self {
             id: client.id.clone(),
@@ -262,6 +264,7 @@ impl ClientEntry {
             rate: rate.map(format_rate),
             max_requests: *max_requests,
             origin: origin.clone(),
+            redaction: redaction.clone(),
         }
     }
 
@@ -283,6 +286,7 @@ impl ClientEntry {
             },
             max_requests: self.max_requests,
             origin: self.origin,
+            redaction: self.redaction,
         };
         let hash = KeyHash::from_hex(&self.key_sha256)?;
         Some(StoredClient {

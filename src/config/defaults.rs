@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     Admin, AnonymousAccess, Config, Credentials, Daemon, ForwardProxy, KeyStore, Limits, Listen,
-    Log, LogFormat, LoginSource, Notify, Origin, OtherHosts, Policy, Proxy, Rate, Session,
-    SessionStore, Threads, Throttle, UnixSocket, Upstream, UpstreamAuth,
+    Log, LogFormat, LoginSource, Notify, Origin, OtherHosts, Policy, Proxy, Rate, Redact,
+    RedactMode, Session, SessionStore, Threads, Throttle, UnixSocket, Upstream, UpstreamAuth,
 };
 
 impl Default for Config {
@@ -25,7 +25,12 @@ impl Default for Config {
             admin: Admin { listen: None, health_listen: None, users: vec![] },
             credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
-            policy: Policy { anonymous: AnonymousAccess::Full, deny: vec![], cookies: false },
+            policy: Policy {
+                anonymous: AnonymousAccess::Full,
+                deny: vec![],
+                cookies: false,
+                anonymous_redact: RedactMode::Off,
+            },
             throttle: Throttle::default(),
             limits: Limits::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },
@@ -34,6 +39,7 @@ impl Default for Config {
             // One thread serves more requests than Nexudus lets an account send.
             daemon: Daemon { drain: Duration::from_secs(5), threads: Threads::Fixed(1) },
             notify: Notify { command: vec![] },
+            redact: Redact::default(),
         }
     }
 }

@@ -5,7 +5,8 @@ use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{
-    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, SessionStore, UpstreamAuth,
+    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, RedactMode, SessionStore,
+    UpstreamAuth,
 };
 
 /// Every key of the configuration, in the order of the file.
@@ -168,6 +169,24 @@ pub static KEYS: &[Key] = &[
     )
     .reloadable(),
     key!(
+        policy.anonymous_redact,
+        ValueType::Choice(RedactMode::WORDS),
+        "Hidden from clients without a key: off, table (personal values) or all (every text)"
+    )
+    .reloadable(),
+    key!(
+        redact.fields,
+        ValueType::Strings,
+        "Personal fields beside the built-in table, e.g. [\"Coworker.TariffName\"]"
+    )
+    .reloadable(),
+    key!(
+        redact.keep,
+        ValueType::Strings,
+        "Fields that stay under --redact=all, e.g. [\"Resource.Name\"]"
+    )
+    .reloadable(),
+    key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
         "Longest time a request waits in the queue"
@@ -287,6 +306,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("credentials", "Where the login is read."),
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
+    ("redact", "Which fields are personal."),
     ("throttle", "Rate limits."),
     ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),

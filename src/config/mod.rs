@@ -18,6 +18,7 @@ mod load;
 mod merge;
 mod origin;
 mod paths;
+mod redact;
 #[cfg(test)]
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
@@ -49,6 +50,7 @@ pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_flags, with_profile_flag};
+pub use redact::{Redact, RedactMode};
 pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
 pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
@@ -89,6 +91,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// Notifications for a person.
     pub notify: Notify,
+    /// Which fields are personal.
+    pub redact: Redact,
 }
 
 /// `[upstream]`
@@ -280,6 +284,8 @@ pub struct Policy {
     pub deny: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
+    /// What is hidden from clients without a key.
+    pub anonymous_redact: RedactMode,
 }
 
 /// `policy.anonymous`

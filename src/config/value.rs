@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
-    AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, OtherHosts, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
+    AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, OtherHosts, Proxy, Rate,
+    RedactMode, Rule, SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -366,4 +366,5 @@ words!(KeyStore {
 });
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });
 words!(OtherHosts { "refuse" => Refuse, "tunnel" => Tunnel });
+words!(RedactMode { "off" => Off, "table" => Table, "all" => All });
 words!(LogFormat { "auto" => Auto, "human" => Human, "json" => Json, "journald" => Journald });

@@ -100,7 +100,7 @@ impl DaemonBuilder {
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
-        let access = AccessSources { users, clients: clients.clone() };
+        let access = AccessSources::new(users, &clients, &clock);
         let builder = RouteBuilder {
             config,
             session: &session,
@@ -204,6 +204,7 @@ impl DaemonBuilder {
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
             authorities: self.authorities.1.clone(),
+            tokens: self.access.tokens.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,

@@ -6,6 +6,7 @@
 //! and fuzz targets call the same functions as the daemon.
 
 mod attempts;
+mod body_changes;
 mod catch_panic;
 mod client_auth;
 mod content;
@@ -27,6 +28,9 @@ mod pending_body;
 mod pending_connection;
 mod policy;
 mod preflight;
+mod redacted_body;
+mod redacted_request;
+mod redacted_response;
 mod response_body;
 mod response_headers;
 mod run_responses;
@@ -46,6 +50,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::attempts::Attempts;
+use self::body_changes::BodyChanges;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::content::Content;
@@ -188,13 +193,12 @@ impl Gateway {
                 }
             }
         };
-        let has_login_material = allowed.has_login_material();
+        let Some(changes) = BodyChanges::of(&allowed) else {
+            return self.map_response(response, allowed, &bearer, cause);
+        };
         let response = self.map_response(response, allowed, &bearer, cause)?;
-        if has_login_material {
-            let removing = Box::pin(login_material::remove(response));
-            return timing.measure(Stage::Upstream, removing).await;
-        }
-        Ok(response)
+        // Boxed, because few responses are changed.
+        timing.measure(Stage::Upstream, Box::pin(changes.apply(response))).await
     }
 
     /// Judges a request, and counts it where its client's requests are counted; not yet one that is

@@ -6,9 +6,9 @@
 
 use hyper::body::Incoming;
 
-use super::Gateway;
 use super::error::Error;
 use super::policy::{self, Allowed};
+use super::{Gateway, redacted_request};
 use crate::telemetry::{RequestTiming, Stage};
 use crate::upstream::{BodyBuffer, ReplayBody};
 
@@ -62,6 +62,12 @@ impl Gateway {
         let reading = self.body_buffer.read_or_stream(incoming);
         let body = timing.measure(Stage::Body, reading).await.map_err(Error::Body)?;
         self.policy.check_body(allowed, &body)?;
-        Ok(body)
+        match allowed.redaction() {
+            // Boxed, because few requests come here.
+            Some(redaction) => {
+                Box::pin(redacted_request::resolve_body(redaction, allowed.path(), body)).await
+            }
+            None => Ok(body),
+        }
     }
 }

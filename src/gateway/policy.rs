@@ -7,10 +7,10 @@
 
 mod allowed;
 mod command;
+mod counting;
 mod error;
+mod redaction;
 mod sensitive_paths;
-
-use std::pin::Pin;
 
 use http::header::ORIGIN;
 use http::request::Parts;
@@ -18,7 +18,9 @@ use http::{Method, Request};
 
 pub use self::allowed::Allowed;
 pub(super) use self::command::in_query as commands_in_query;
+pub(super) use self::counting::{PendingCount, count, wait_counted};
 pub(super) use self::error::{Error, path_with_api};
+pub(super) use self::redaction::{RequestRedaction, check_redacted_query};
 use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
@@ -26,8 +28,9 @@ use super::max_forwards;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
-use crate::clients::{ClientPolicy, QuotaError};
-use crate::config::{AnonymousAccess, Rule, RuleMatches, RuleSet};
+use crate::clients::ClientPolicy;
+use crate::config::{AnonymousAccess, RedactMode, Rule, RuleMatches, RuleSet};
+use crate::redact::Redactor;
 use crate::upstream::ReplayBody;
 
 /// The rules that hold for every request.
@@ -36,6 +39,8 @@ pub struct Policy {
     deny: RuleSet,
     anonymous: AnonymousAccess,
     has_cookies: bool,
+    redactor: Redactor,
+    anonymous_redact: RedactMode,
 }
 
 /// The decision about an admitted request.
@@ -75,7 +80,8 @@ impl Policy {
     /// Denies all clients what `deny` matches, and gives clients without a key the access that
     /// `anonymous` names.
     pub fn new(deny: Vec<Rule>, anonymous: AnonymousAccess) -> Self {
-        Self { deny: deny.into(), anonymous, has_cookies: false }
+        let (redactor, anonymous_redact) = (Redactor::default(), RedactMode::Off);
+        Self { deny: deny.into(), anonymous, has_cookies: false, redactor, anonymous_redact }
     }
 
     /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would
@@ -332,7 +338,7 @@ fn find_rule<'a>(
 ///
 /// The first rule that the request breaks.
 pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, Error> {
-    let (head, body, client, is_websocket) = admitted.into_parts();
+    let (mut head, body, client, is_websocket) = admitted.into_parts();
     let path = PathInterpretations::new(head.uri.path());
     match match_token_path(head.uri.path(), &path) {
         TokenPathMatch::Other => {}
@@ -349,7 +355,8 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
     if max_forwards::remaining(&head) == Ok(Some(0)) {
         return Ok(Decision::Options(client));
     }
-    let has_cookies = policy.has_cookies && !is_limited;
+    let redaction = policy.redact_request(&client, &mut head, is_websocket)?;
+    let has_cookies = policy.has_cookies && !is_limited && redaction.is_none();
     let HeadVerdict { has_login_material, awaits_command } = verdict;
     let allowed = Allowed {
         head,
@@ -359,38 +366,9 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         has_cookies,
         is_websocket,
         awaits_command,
+        redaction,
     };
     Ok(Decision::Forward(allowed, body))
-}
-
-/// Counts a request against the quota of its client. Where the file of the counts must be written
-/// first, returns what waits for that.
-///
-/// # Errors
-///
-/// The quota that is used up.
-pub(super) fn count(client: &ClientIdentity) -> Result<Option<PendingCount>, Error> {
-    let ClientIdentity::Client(client) = client else { return Ok(None) };
-    match client.consume() {
-        Ok(()) => Ok(None),
-        Err(QuotaError::Unreserved) => {
-            let client = client.clone();
-            // Boxed, because few requests come here.
-            Ok(Some(Box::pin(async move { Ok(client.consume_reserved().await?) })))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A request that is counted as soon as the file of the counts is written.
-pub(super) type PendingCount = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-/// Waits until a request is counted, if it was not counted at once.
-pub(super) async fn wait_counted(pending: Option<PendingCount>) -> Result<(), Error> {
-    match pending {
-        Some(pending) => pending.await,
-        None => Ok(()),
-    }
 }
 
 /// The methods that a WebSocket can stand for, beside reading.

@@ -140,6 +140,15 @@ kinds! {
         );
     QuotaExhausted: "policy.exhausted", "Client used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
+    Redacted: "policy.redacted", "Hidden from this client" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Ask for JSON under /api/; the person who runs the daemon can make a key without \
+             --redact for the rest.",
+        );
+    TokenUnknown: "policy.token-unknown", "Token unknown" =>
+        Spec::denied(StatusCode::CONFLICT).hint(
+            "Read the record again, and send the token that it has now.",
+        );
 
     // The token for the request.
     SessionLocked: "session.locked", "Locked" =>

@@ -46,6 +46,7 @@ mod probe;
 mod profiles;
 #[cfg(target_os = "linux")]
 mod public_reports;
+mod redaction;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]

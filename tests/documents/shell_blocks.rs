@@ -83,6 +83,7 @@ tested! {
     the_page_about_installing_works_as_printed: "docs/install.md",
     the_page_about_tools_works_as_printed: "docs/tools.md",
     the_page_about_clients_works_as_printed: "docs/clients.md",
+    the_page_about_redaction_works_as_printed: "docs/redaction.md",
     the_page_about_agents_works_as_printed: "docs/agents.md",
     the_page_about_logins_works_as_printed: "docs/login.md",
     the_page_about_the_service_works_as_printed: "docs/service.md",

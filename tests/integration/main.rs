@@ -50,6 +50,8 @@ mod other_users;
 mod path_normalization;
 mod peer_identity;
 mod public_reports;
+mod redaction;
+mod redaction_memory;
 mod rejections;
 mod reported_answers;
 mod response_framing;

@@ -25,7 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("kernel", &["children", "peer"]),
     ("world", &["ca", "credentials", "listen", "service", "upstream"]),
     ("tunnels", &["forward_proxy"]),
-    ("shared", &["clients", "throttle"]),
+    ("shared", &["clients", "redact", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
@@ -227,8 +227,9 @@ fn every_test_that_the_security_page_names_exists() {
         .filter(|line| line.starts_with("| C"))
         .flat_map(|line| line.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2))
         .collect();
-    let files =
-        [src(), root().join("h1"), root().join("tests")].map(|folder| rust_files(&folder)).concat();
+    let files = [src(), root().join("h1"), root().join("redactor"), root().join("tests")]
+        .map(|folder| rust_files(&folder))
+        .concat();
     let all: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
 
     let missing: Vec<_> =

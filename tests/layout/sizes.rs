@@ -64,14 +64,23 @@ trait T {
 
 /// Returns every source file that people read, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
-    ["src", "ca/src", "ca/tests", "h1/src", "simulator/src", "tests"]
-        .iter()
-        .flat_map(|folder| rust_files(&root().join(folder)))
-        .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
-            (path.strip_prefix(root()).unwrap().to_owned(), text)
-        })
-        .collect()
+    [
+        "src",
+        "ca/src",
+        "ca/tests",
+        "h1/src",
+        "redactor/src",
+        "redactor/tests",
+        "simulator/src",
+        "tests",
+    ]
+    .iter()
+    .flat_map(|folder| rust_files(&root().join(folder)))
+    .map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path.strip_prefix(root()).unwrap().to_owned(), text)
+    })
+    .collect()
 }
 
 /// Returns the name and the lines of each function, as the indentation has it: it ends with the
