@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::behind::Behind;
 use crate::fence::Fence;
+use crate::pace::{Paced, Windows};
 use crate::record::Incarnation;
 use crate::register::Stored;
 
@@ -23,6 +24,10 @@ pub enum Call {
         have: BTreeMap<String, Fence>,
         /// What the caller says of itself, sealed.
         info: Stored,
+        /// The number of this poll.
+        number: u64,
+        /// The last number that the engine has answered; 0 if that was long ago.
+        answered: u64,
     },
     /// Takes the lease, if it is free or the caller's.
     Acquire {
@@ -32,6 +37,8 @@ pub enum Call {
         seen: Fence,
         /// Whether the caller takes it although the engine was found behind.
         is_settled: bool,
+        /// The number of the caller's last poll that the engine has answered; 0 if that was long ago.
+        answered: u64,
     },
     /// Writes down what is about to be spent.
     Intend {
@@ -89,6 +96,19 @@ pub enum Call {
     },
     /// Reads the whole set.
     ReadSet,
+    /// Shares a pause and windows, and asks for slots.
+    Pace {
+        /// The caller.
+        me: Incarnation,
+        /// How many slots it could use within the horizon.
+        wants: u32,
+        /// The pause that the issuer told it, if there was one since its last call.
+        pause: Duration,
+        /// The windows that it knows.
+        windows: Windows,
+        /// The time until its next call.
+        horizon: Duration,
+    },
     /// Takes a member off the list.
     Leave {
         /// The member.
@@ -132,6 +152,8 @@ pub enum Reply {
     Stale,
     /// To [`Call::Draw`].
     Drawn(Fence),
+    /// To [`Call::Pace`].
+    Paced(Paced),
     /// To [`Call::ReadSet`].
     Set {
         /// The revision.

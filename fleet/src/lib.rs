@@ -7,9 +7,13 @@
 pub mod behind;
 pub mod call;
 pub mod decide;
+pub mod driver;
 pub mod engine;
 pub mod fence;
+pub mod history;
 pub mod lease;
+pub mod member;
+pub mod pace;
 pub mod record;
 pub mod register;
 pub mod script;

@@ -8,12 +8,13 @@ use redis::Value;
 use crate::behind::Behind;
 use crate::call::{Call, CallError, Place, Reply, Snapshot};
 use crate::fence::Fence;
+use crate::pace::{Paced, Windows};
 use crate::record::Incarnation;
 use crate::register::Stored;
 use crate::timing::Timing;
 
 /// The scripts, in the order of their indices.
-pub(crate) const SCRIPTS: [&str; 10] = [
+pub(crate) const SCRIPTS: [&str; 11] = [
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/poll.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/acquire.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/intend.lua")),
@@ -24,6 +25,7 @@ pub(crate) const SCRIPTS: [&str; 10] = [
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/draw.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/set.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/leave.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/pace.lua")),
 ];
 
 /// The names of a profile's keys and channel.
@@ -54,7 +56,7 @@ impl Keyspace {
     }
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "fence",
     "lease",
     "registers",
@@ -65,13 +67,15 @@ const KEYS: [&str; 10] = [
     "members",
     "behind",
     "hint",
+    "pace",
+    "slots",
 ];
 
 /// The index of the call's script, and its arguments.
 pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
     match call {
         Call::Poll { .. } => (0, poll(call, timing)),
-        Call::Acquire { me, seen, is_settled } => (
+        Call::Acquire { me, seen, is_settled, answered } => (
             1,
             vec![
                 name(me),
@@ -79,6 +83,7 @@ pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
                 millis(timing.lease),
                 flag(*is_settled),
                 millis(timing.behind),
+                answered.to_string().into_bytes(),
             ],
         ),
         Call::Intend { me, lease, known, intent, attempts } => {
@@ -104,11 +109,24 @@ pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
         Call::Draw { seen } => (7, vec![number(seen)]),
         Call::ReadSet => (8, vec![]),
         Call::Leave { me } => (9, vec![name(me)]),
+        Call::Pace { me, wants, pause, windows, horizon } => (
+            10,
+            vec![
+                name(me),
+                wants.to_string().into_bytes(),
+                pause.as_millis().to_string().into_bytes(),
+                windows.to_text().into_bytes(),
+                millis(*horizon),
+                millis(timing.cut_off),
+            ],
+        ),
     }
 }
 
 fn poll(call: &Call, timing: &Timing) -> Vec<Vec<u8>> {
-    let Call::Poll { me, seen, has_reported, have, info } = call else { return vec![] };
+    let Call::Poll { me, seen, has_reported, have, info, number: poll, answered } = call else {
+        return vec![];
+    };
     let mut arguments = vec![
         name(me),
         number(seen),
@@ -116,6 +134,8 @@ fn poll(call: &Call, timing: &Timing) -> Vec<Vec<u8>> {
         info.to_bytes(),
         millis(timing.behind),
         millis(timing.share),
+        poll.to_string().into_bytes(),
+        answered.to_string().into_bytes(),
     ];
     for (register, fence) in have {
         arguments.extend([register.clone().into_bytes(), number(fence)]);
@@ -162,6 +182,13 @@ fn reply(value: Value) -> Option<Reply> {
             fence: fence(parts.next()?)?,
             snapshot: snapshot(parts.next()?)?,
         }),
+        b"paced" => {
+            let pause = duration(parts.next()?)?;
+            let windows = Windows::from_text(&text(parts.next()?)?);
+            let slots = integer(parts.next()?)?.try_into().ok()?;
+            let [first, gap] = [micros(parts.next()?)?, micros(parts.next()?)?];
+            Some(Reply::Paced(Paced { pause, windows, slots, first, gap }))
+        }
         b"set" => {
             let revision = text(parts.next()?)?;
             Some(Reply::Set { revision, records: registers(parts.next()?)? })
@@ -209,18 +236,17 @@ fn values(value: Value) -> Option<Vec<Stored>> {
     list(value)?.into_iter().map(|value| Some(Stored::from_bytes(&bytes(value)?))).collect()
 }
 
-/// `name, "MILLISECONDS INFO", …`. What reads otherwise was planted, and is no member.
+/// `name, "MILLISECONDS NUMBER KNOWN INFO", …`. What reads otherwise was planted, and is no member.
 fn members(value: Value, now: u64) -> Option<BTreeMap<Incarnation, (Duration, Stored)>> {
     let mut flat = list(value)?.into_iter();
     let mut found = BTreeMap::new();
     while let Some(name) = flat.next() {
         let (name, entry) = (text(name)?, bytes(flat.next()?)?);
-        let digits = entry.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let seen = str::from_utf8(&entry[..digits]).ok().and_then(|text| text.parse::<u64>().ok());
-        if let (Some(seen), Some(b' ')) = (seen, entry.get(digits)) {
+        let mut parts = entry.splitn(4, |byte| *byte == b' ');
+        let seen = parts.next().and_then(|part| str::from_utf8(part).ok()?.parse::<u64>().ok());
+        if let (Some(seen), Some(info)) = (seen, parts.nth(2)) {
             let ago = Duration::from_millis(now.saturating_sub(seen));
-            let info = Stored::from_bytes(&entry[digits + 1..]);
-            found.insert(Incarnation::named(name), (ago, info));
+            found.insert(Incarnation::named(name), (ago, Stored::from_bytes(info)));
         }
     }
     Some(found)
@@ -244,6 +270,10 @@ fn fence(value: Value) -> Option<Fence> {
 
 fn integer(value: Value) -> Option<u64> {
     if let Value::Int(number) = value { number.try_into().ok() } else { None }
+}
+
+fn micros(value: Value) -> Option<Duration> {
+    text(value)?.parse().ok().map(Duration::from_micros)
 }
 
 fn duration(value: Value) -> Option<Duration> {

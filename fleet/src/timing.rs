@@ -27,6 +27,8 @@ pub struct Timing {
     pub share: Duration,
     /// How long after its last successful read a member counts as cut off: three polls.
     pub cut_off: Duration,
+    /// How long after its last successful read a member still serves callers with keys.
+    pub clients_stale: Duration,
     /// First and longest wait after a failure.
     pub retry: (Duration, Duration),
     /// How long a refresh token works: 15 days at the issuer that this was made for.
@@ -46,6 +48,7 @@ impl Default for Timing {
             need: Duration::from_secs(30),
             share: Duration::from_secs(10 * 60),
             cut_off: Duration::from_secs(15),
+            clients_stale: Duration::from_secs(15 * 60),
             retry: (Duration::from_secs(1), Duration::from_secs(60)),
             refresh_lifetime: Duration::from_secs(15 * 86_400),
         }
@@ -67,6 +70,7 @@ impl Timing {
             need: self.need / factor,
             share: self.share / factor,
             cut_off: self.cut_off / factor,
+            clients_stale: self.clients_stale / factor,
             retry: (self.retry.0 / factor, self.retry.1 / factor),
             refresh_lifetime: self.refresh_lifetime / factor,
         }

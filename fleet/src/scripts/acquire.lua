@@ -1,6 +1,7 @@
--- ARGV: me, seen, lease in ms, whether the caller goes on although the engine is behind, wait.
-local me, seen, lasts, settled, wait = unpack(ARGV)
-if tonumber(seen) > stored() then
+-- ARGV: me, seen, lease in ms, whether the caller goes on although the engine is behind, wait,
+-- number of the last poll that was answered.
+local me, seen, lasts, settled, wait, answered = unpack(ARGV)
+if tonumber(seen) > stored() or has_forgotten(me, answered) then
   note_behind(wait)
   raise(seen)
 end

@@ -1,5 +1,6 @@
 -- What every script begins with: the keys, the time, fences, values `FENCE:BYTES`.
-local FENCE, LEASE, REGISTERS, SET, REVISION, INTENTS, SPARES, MEMBERS, BEHIND, HINT = unpack(KEYS)
+local FENCE, LEASE, REGISTERS, SET, REVISION, INTENTS, SPARES, MEMBERS, BEHIND, HINT, PACE, SLOTS =
+  unpack(KEYS)
 local LAST = 4503599627370496
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -49,6 +50,13 @@ local function holds(me, fence)
   return lease[1] == me and lease[2] == fence
 end
 
+-- Whether a poll of this member that the engine has answered is not in the engine any more.
+local function has_forgotten(me, answered)
+  local entry = redis.call('HGET', MEMBERS, me)
+  local number = entry and string.match(entry, '^%d+ (%d+) ')
+  return tonumber(answered) > (tonumber(number or '0') or 0)
+end
+
 -- Notes that the engine is behind a member, once for the time that the first note sets.
 local function note_behind(wait)
   if redis.call('EXISTS', BEHIND) == 0 then
@@ -65,7 +73,7 @@ local function behind()
   return { left, redis.call('HKEYS', BEHIND) }
 end
 
--- A fence that no refused generation has: what is stored under it can be replaced.
+-- Whether a value takes the place of another: a tombstone of any record, else the newer one.
 local function replaces(old, new)
   if is_tombstone(old) and not is_tombstone(new) then
     return false

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared_session::behind::Behind;
 use shared_session::call::{Call, CallError, Place, Reply, Snapshot};
 use shared_session::engine::Engine;
 use shared_session::fence::Fence;
@@ -13,69 +12,77 @@ use shared_session::register::Stored;
 use super::server::{Program, Server};
 
 /// Two members on one engine.
-struct Two {
-    server: Server,
-    a: Engine,
-    b: Engine,
+pub(super) struct Two {
+    pub(super) server: Server,
+    pub(super) a: Engine,
+    pub(super) b: Engine,
 }
 
-async fn two(program: Program) -> Two {
+pub(super) async fn two(program: Program) -> Two {
     let server = Server::start(program).await;
     let (a, b) = (server.engine(), server.engine());
     Two { server, a, b }
 }
 
-fn me(name: &str) -> Incarnation {
+pub(super) fn me(name: &str) -> Incarnation {
     Incarnation::named(name)
 }
 
-fn fence(number: u64) -> Fence {
+pub(super) fn fence(number: u64) -> Fence {
     Fence::new(number).unwrap()
 }
 
-fn stored(fence: Fence, text: &str) -> Stored {
+pub(super) fn stored(fence: Fence, text: &str) -> Stored {
     Stored { fence, is_tombstone: false, sealed: text.as_bytes().to_vec() }
 }
 
-async fn acquire(engine: &mut Engine, name: &str) -> Reply {
+pub(super) async fn acquire(engine: &mut Engine, name: &str) -> Reply {
     let seen = Fence::ZERO;
-    engine.call(&Call::Acquire { me: me(name), seen, is_settled: false }).await.unwrap()
+    engine
+        .call(&Call::Acquire { me: me(name), seen, is_settled: false, answered: 0 })
+        .await
+        .unwrap()
 }
 
-async fn lease(engine: &mut Engine, name: &str) -> (Fence, Snapshot) {
+pub(super) async fn lease(engine: &mut Engine, name: &str) -> (Fence, Snapshot) {
     let Reply::Acquired { fence, snapshot } = acquire(engine, name).await else {
         panic!("the lease is held")
     };
     (fence, snapshot)
 }
 
-async fn intend(engine: &mut Engine, name: &str, lease: Fence, known: Fence) -> Reply {
+pub(super) async fn intend(engine: &mut Engine, name: &str, lease: Fence, known: Fence) -> Reply {
     let intent = stored(lease, "intent");
     let attempts = None;
     engine.call(&Call::Intend { me: me(name), lease, known, intent, attempts }).await.unwrap()
 }
 
-async fn commit(engine: &mut Engine, name: &str, generation: Fence) -> Reply {
+pub(super) async fn commit(engine: &mut Engine, name: &str, generation: Fence) -> Reply {
     let session = stored(generation, &format!("pair of {generation}"));
     engine.call(&Call::Commit { me: me(name), session, drop: vec![] }).await.unwrap()
 }
 
-async fn put(engine: &mut Engine, place: Place, name: &str, stored: Stored) -> Reply {
+pub(super) async fn put(engine: &mut Engine, place: Place, name: &str, stored: Stored) -> Reply {
     let name = name.to_owned();
     engine.call(&Call::Put { place, name, stored, unopened: None }).await.unwrap()
 }
 
-async fn poll(engine: &mut Engine, name: &str, seen: Fence, has_reported: bool) -> Snapshot {
+pub(super) async fn poll(
+    engine: &mut Engine,
+    name: &str,
+    seen: Fence,
+    has_reported: bool,
+) -> Snapshot {
     let have = BTreeMap::new();
     let info = stored(Fence::ZERO, name);
-    let call = Call::Poll { me: me(name), seen, has_reported, have, info };
+    let call = Call::Poll { me: me(name), seen, has_reported, have, info, number: 1, answered: 0 };
     let Reply::Polled(snapshot) = engine.call(&call).await.unwrap() else {
         panic!("a poll has a snapshot")
     };
     snapshot
 }
 
-const DONE: Reply = Reply::Done { is_durable: true };
+pub(super) const DONE: Reply = Reply::Done { is_durable: true };
 
 #[tokio::test]
 async fn one_member_at_a_time_holds_the_lease() {
@@ -311,6 +318,8 @@ async fn a_poll_returns_only_what_the_caller_does_not_have() {
             has_reported: true,
             have: BTreeMap::from([("lock".to_owned(), fence(5))]),
             info: stored(fence(0), "name"),
+            number: 1,
+            answered: 0,
         };
         let Reply::Polled(snapshot) = two.a.call(&call).await.unwrap() else { panic!("no poll") };
 
@@ -335,64 +344,5 @@ async fn a_member_stays_on_the_list_until_it_leaves() {
         let left = poll(&mut two.b, "b", Fence::ZERO, true).await;
         assert_eq!(left.members.keys().collect::<Vec<_>>(), [&me("b")]);
         lease(&mut two.b, "b").await;
-    }
-}
-
-#[tokio::test]
-async fn an_emptied_engine_spends_nothing_until_all_have_reported() {
-    for program in Program::ALL {
-        let mut two = two(program).await;
-        let (seen, _) = lease(&mut two.a, "a").await;
-        two.server.command(&["FLUSHALL"]).await;
-
-        let take = |is_settled| Call::Acquire { me: me("a"), seen, is_settled };
-        let Reply::Behind(behind) = two.a.call(&take(false)).await.unwrap() else {
-            panic!("{program:?}: an emptied engine is behind")
-        };
-        assert!(behind.reported.is_empty() && behind.left > Duration::from_secs(25));
-        // Also for a member that has seen nothing, and for as long as that is said.
-        assert!(matches!(acquire(&mut two.b, "b").await, Reply::Behind(_)));
-        poll(&mut two.a, "a", seen, true).await;
-        let unreported = poll(&mut two.b, "b", Fence::ZERO, false).await.behind.unwrap();
-        assert_eq!(unreported.reported, [me("a")].into());
-        let Behind { reported, .. } =
-            poll(&mut two.b, "b", Fence::ZERO, true).await.behind.unwrap();
-        assert_eq!(reported, [me("a"), me("b")].into());
-        assert!(matches!(two.a.call(&take(true)).await, Ok(Reply::Acquired { .. })));
-    }
-}
-
-#[tokio::test]
-async fn an_engine_with_an_older_pair_than_the_callers_is_behind() {
-    for program in Program::ALL {
-        let mut two = two(program).await;
-        let (first, _) = lease(&mut two.a, "a").await;
-        commit(&mut two.a, "a", first).await;
-        let call = Call::Poll {
-            me: me("b"),
-            seen: first,
-            has_reported: false,
-            have: BTreeMap::from([("session".to_owned(), fence(first.number() + 1))]),
-            info: stored(Fence::ZERO, "b"),
-        };
-        let Reply::Polled(snapshot) = two.b.call(&call).await.unwrap() else { panic!("no poll") };
-        assert!(snapshot.behind.is_some(), "{program:?}");
-    }
-}
-
-#[tokio::test]
-async fn values_that_no_member_wrote_break_no_script() {
-    for program in Program::ALL {
-        let mut two = two(program).await;
-        let registers = "{shared:default}:registers";
-        two.server.command(&["HSET", registers, "session", "x", "epoch", "", "lock", "9"]).await;
-        two.server.command(&["HSET", "{shared:default}:members", "x", "y"]).await;
-        two.server.command(&["HSET", "{shared:default}:intents", "x", "y"]).await;
-        two.server.command(&["SET", "{shared:default}:fence", "many"]).await;
-
-        let (held, snapshot) = lease(&mut two.a, "a").await;
-        assert_eq!(snapshot.registers["session"].fence, Fence::ZERO, "{program:?}");
-        assert_eq!(commit(&mut two.a, "a", held).await, DONE);
-        assert_eq!(poll(&mut two.b, "b", Fence::ZERO, true).await.members.len(), 1);
     }
 }

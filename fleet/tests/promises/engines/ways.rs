@@ -7,6 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shared_session::call::{Call, CallError, Place, Reply};
 use shared_session::engine::{Engine, Options};
 use shared_session::fence::Fence;
+use shared_session::pace::Windows;
 use shared_session::record::Incarnation;
 use shared_session::register::Stored;
 use shared_session::secret::Secret;
@@ -99,7 +100,7 @@ fn certificates() -> (rcgen::Certificate, [(&'static str, String); 3]) {
 /// The commands of `docs` and of `deploy`: no more than these are needed.
 const ACL: &str = "user member on >pass-of-the-member resetkeys ~{shared:default}:* \
     resetchannels &{shared:default}:* -@all +evalsha +script|load +time +get +set +exists +del \
-    +pttl +pexpire +hget +hset +hsetnx +hdel +hmget +hgetall +hkeys +hvals +publish +subscribe \
+    +pttl +pexpire +hget +hset +hsetnx +hdel +hmget +hgetall +hkeys +hlen +hvals +hincrby +publish +subscribe \
     +wait +waitaof +role +info +hello +select +ping";
 
 async fn with_acl(program: Program) -> Server {
@@ -127,43 +128,61 @@ async fn the_documented_acl_is_enough_for_every_call() {
         let mut engine = Engine::new(as_member(&server, "pass-of-the-member"));
         let me = Incarnation::named("a");
         let Ok(Reply::Acquired { fence: lease, .. }) = engine
-            .call(&Call::Acquire { me: me.clone(), seen: Fence::ZERO, is_settled: false })
+            .call(&Call::Acquire {
+                me: me.clone(),
+                seen: Fence::ZERO,
+                is_settled: false,
+                answered: 0,
+            })
             .await
         else {
             panic!("{program:?}: no lease")
         };
         let stored = Stored { fence: lease, is_tombstone: false, sealed: b"x".to_vec() };
-        for call in [
-            Call::Poll {
-                me: me.clone(),
-                seen: Fence::LAST,
-                has_reported: true,
-                have: [].into(),
-                info: stored.clone(),
-            },
-            Call::Intend {
-                me: me.clone(),
-                lease,
-                known: Fence::ZERO,
-                intent: stored.clone(),
-                attempts: Some(stored.clone()),
-            },
-            Call::Commit { me: me.clone(), session: stored.clone(), drop: vec![lease] },
-            Call::Spare { spare: stored.clone() },
-            Call::Put {
-                place: Place::Set,
-                name: "client/a".to_owned(),
-                stored: stored.clone(),
-                unopened: None,
-            },
-            Call::Release { me: me.clone(), lease, keeps_lease: false, ends: Some(lease) },
-            Call::ReadSet,
-            Call::Leave { me },
-        ] {
+        for call in every_call(me, lease, &stored) {
             assert!(engine.call(&call).await.is_ok(), "{program:?}: {call:?}");
         }
         assert!(engine.info().await.unwrap().fields.contains_key("redis_version"));
     }
+}
+
+fn every_call(me: Incarnation, lease: Fence, stored: &Stored) -> [Call; 9] {
+    [
+        Call::Poll {
+            me: me.clone(),
+            seen: Fence::LAST,
+            has_reported: true,
+            have: [].into(),
+            info: stored.clone(),
+            number: 1,
+            answered: 0,
+        },
+        Call::Intend {
+            me: me.clone(),
+            lease,
+            known: Fence::ZERO,
+            intent: stored.clone(),
+            attempts: Some(stored.clone()),
+        },
+        Call::Commit { me: me.clone(), session: stored.clone(), drop: vec![lease] },
+        Call::Spare { spare: stored.clone() },
+        Call::Put {
+            place: Place::Set,
+            name: "client/a".to_owned(),
+            stored: stored.clone(),
+            unopened: None,
+        },
+        Call::Release { me: me.clone(), lease, keeps_lease: false, ends: Some(lease) },
+        Call::Pace {
+            me: me.clone(),
+            wants: 5,
+            pause: Duration::ZERO,
+            windows: Windows::from_text("1 9/100,9/60000"),
+            horizon: Duration::from_millis(500),
+        },
+        Call::ReadSet,
+        Call::Leave { me },
+    ]
 }
 
 #[tokio::test]
