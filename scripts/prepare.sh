@@ -9,6 +9,7 @@ needed=(
   "curl curl"
   "wget wget"
   "node nodejs"
+  "npm npm"
   "python3 python3"
   "unshare util-linux"
   "prlimit util-linux"

@@ -19,6 +19,8 @@ pub mod listen;
 pub mod service;
 pub mod upstream;
 
+pub mod forward_proxy;
+
 pub mod clients;
 pub mod throttle;
 

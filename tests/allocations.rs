@@ -17,7 +17,7 @@ use nexudus_proxy::config::{self, AnonymousAccess, Limits, Origin, Rule, Session
 use nexudus_proxy::credentials::{Credentials, Login};
 use nexudus_proxy::gateway::{
     self, Admitted, ClientAuthenticator, ConnectionPeer, Decision, Gateway, Guard, HeaderPolicy,
-    Policy, Server,
+    ListenerKind, Policy, Server,
 };
 use nexudus_proxy::listen::{self, DrainController, Listener};
 use nexudus_proxy::peer::{Peer, PeerAccess, UserAcl};
@@ -225,9 +225,10 @@ impl Stage {
 
 async fn accept(mut listener: Listener, connections: Server, gateway: Arc<ArcSwap<Gateway>>) {
     let load = Arc::<ThreadLoad>::default();
+    let kind = ListenerKind::Http(gateway);
     loop {
         let (stream, peer) = listener.accept().await;
-        let pending = connections.accept(&gateway, peer).unwrap();
+        let pending = connections.accept(&kind, peer).unwrap();
         tokio::spawn(pending.serve(stream, load.add_connection()));
     }
 }

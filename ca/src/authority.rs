@@ -281,7 +281,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn pem(certificate: &CertificateDer<'_>) -> String {
     let text = STANDARD.encode(certificate);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     // RFC 7468 §2: lines of 64 characters.
@@ -295,7 +295,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     pem
 }
 
-fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let hash = digest::digest(&digest::SHA256, certificate);
     hash.as_ref().iter().enumerate().fold(String::new(), |mut text, (at, byte)| {
         let separator = if at == 0 { "" } else { ":" };

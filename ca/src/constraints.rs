@@ -77,7 +77,7 @@ fn write_subtrees(writer: &mut DERWriterSeq<'_>, tag: u64, subtrees: &[Subtree])
 }
 
 /// `id-ce-nameConstraints`.
-const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
+pub(crate) const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 
 const PERMITTED: u64 = 0;
 const EXCLUDED: u64 = 1;

@@ -7,7 +7,9 @@
 mod authority;
 mod constraints;
 mod names;
+mod root;
 mod stored;
 
 pub use self::authority::{Authority, Error, Leaf};
 pub use self::names::{MalformedNames, Names};
+pub use self::root::{ConstrainedRoot, NotConstrained};

@@ -3,6 +3,8 @@
 //! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
+mod authorities;
+mod history;
 mod records;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
+pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
 };
@@ -25,6 +29,10 @@ pub const API_VERSION: u32 = 1;
 /// The parameter of `POST /v1/login` that names the origin that has accepted the login. A daemon of
 /// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
+
+/// The parameter of `POST /v1/login` by which a command says that Nexudus has just accepted the login,
+/// which the daemon may have seen refused.
+pub const PROVEN_PARAM: &str = "&proven=true";
 
 /// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +77,9 @@ pub struct Status {
     pub throttle: ThrottleStatus,
     /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
+    /// The two certificate authorities.
+    #[serde(default)]
+    pub authorities: Vec<AuthorityReport>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
     /// The effective configuration keys that decide which requests are allowed.
@@ -146,6 +157,12 @@ pub struct Listening {
     pub hosts: Vec<HostListener>,
     /// The admin socket.
     pub admin: Option<PathBuf>,
+    /// Addresses that speak HTTPS.
+    #[serde(default)]
+    pub tls: Vec<SocketAddr>,
+    /// The forward proxy.
+    #[serde(default)]
+    pub forward_proxy: Option<ForwardListening>,
     /// Health, metrics and events over TCP.
     pub admin_tcp: Option<SocketAddr>,
     /// The two health probes, for other machines.
@@ -153,6 +170,15 @@ pub struct Listening {
     pub health: Option<SocketAddr>,
     /// Whether the service manager opened the sockets: the next request starts a stopped daemon.
     pub activated: bool,
+}
+
+/// The forward proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardListening {
+    /// The address of the listener.
+    pub tcp: SocketAddr,
+    /// Whether requests for other hosts go through.
+    pub tunnels: bool,
 }
 
 /// A `[[host]]`.

@@ -61,6 +61,9 @@ pub(super) async fn refresh(
 pub(super) struct LoginParams {
     /// The origin that has accepted the login; a command of an earlier version does not name it.
     upstream: Option<String>,
+    /// Whether the command has proved a login that the daemon may have seen refused.
+    #[serde(default)]
+    proven: bool,
 }
 
 /// Reads the stored login again, if it is one of the daemon's own upstream.
@@ -69,13 +72,16 @@ pub(super) async fn login(
     params: Result<Query<LoginParams>, QueryRejection>,
 ) -> Result<Json<SessionReport>, Response> {
     let own = &context.server.upstream;
-    let origin = match params {
-        Ok(Query(params)) => params.upstream,
-        Err(_) => Some("more than one".to_owned()),
+    let (origin, is_proven) = match params {
+        Ok(Query(params)) => (params.upstream, params.proven),
+        Err(_) => (Some("more than one".to_owned()), false),
     };
     if let Some(given) = origin.filter(|origin| origin != own) {
         let error = AdminError::OtherOrigin { own: own.clone(), given };
         return Err(context.error_response(&error));
+    }
+    if is_proven {
+        context.session.forget_refusal();
     }
     context.session.credentials_changed().await;
     Ok(Json(context.session_report()))

@@ -11,10 +11,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
 use super::api::{
-    ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
+    AuthorityReport, ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult,
+    SessionReport, StopResult,
 };
+use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
+use super::history::History;
 use super::problem::{render, response_for_profile};
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -94,6 +97,8 @@ pub struct AdminState {
     pub upstreams: Vec<Upstream>,
     /// The named clients.
     pub clients: Clients,
+    /// The certificate authorities.
+    pub authorities: Authorities,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
@@ -112,6 +117,8 @@ pub struct AdminState {
 #[derive(Debug)]
 pub(super) struct AdminContext {
     pub(super) server: ServerInfo,
+    /// The last day.
+    pub(super) history: History,
     state: AdminState,
     operator_slots: ConnectionSlots,
     /// A limit of its own, so that read-only peers cannot exhaust operators' connections.
@@ -129,7 +136,8 @@ impl Deref for AdminContext {
 impl AdminContext {
     pub(super) fn new(server: ServerInfo, state: AdminState) -> Self {
         let (operator_slots, readonly_slots) = (ConnectionSlots::new(), ConnectionSlots::new());
-        Self { server, state, operator_slots, readonly_slots }
+        let history = History::new(state.clock.now().wall);
+        Self { server, history, state, operator_slots, readonly_slots }
     }
 
     /// Returns the connections among which this peer's is counted.
@@ -145,6 +153,11 @@ impl AdminContext {
         let mut readiness = readiness(&self.session, lifecycle);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
+    }
+
+    /// Describes the certificate authorities.
+    pub(super) fn authority_reports(&self) -> Vec<AuthorityReport> {
+        self.authorities.reports(self.clock.now().wall, &self.server.profile)
     }
 
     /// Returns the status of the session.

@@ -10,6 +10,8 @@ pub mod format;
 
 mod access;
 mod account;
+mod authorities;
+mod authority_channels;
 mod checks;
 mod clients;
 mod commands;
@@ -18,9 +20,11 @@ mod context;
 mod events;
 mod health;
 mod health_probes;
+mod history;
 mod metrics;
 mod problem;
 mod queries;
+mod recorder;
 mod status;
 
 use std::convert::Infallible;
@@ -43,6 +47,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use self::access::AccessControl;
 pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
+pub use self::authority_channels::{Authorities, AuthorityCommand, AuthorityNote, AuthorityReply};
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
@@ -77,6 +82,12 @@ impl Admin {
     pub fn health_probes(&self) -> HealthProbes {
         let AdminState { session, runtime, heartbeat, .. } = &**self.context;
         HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+    }
+
+    /// Records the last day of the daemon, for ever: once a minute, and with each change of the
+    /// session. No request pays for it.
+    pub async fn record_history(&self) {
+        recorder::record(&self.context).await;
     }
 
     /// Waits until a reload takes the access away from an operator.
@@ -139,7 +150,11 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/status", get(queries::status))
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
+        .route("/v1/history", get(recorder::history))
         .route("/v1/clients", get(clients::list).post(clients::change))
+        .route("/v1/ca", get(authorities::list))
+        .route("/v1/ca/export", post(authorities::export))
+        .route("/v1/ca/rotate", post(authorities::rotate))
         .route("/v1/whoami", get(account::whoami))
         .route("/v1/config", get(queries::config))
         .route("/v1/doctor", post(checks::doctor))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use constrained_ca::{Authority, Error, Names};
+use constrained_ca::{Authority, ConstrainedRoot, Error, Names, NotConstrained};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Origin};
@@ -38,10 +38,7 @@ impl AuthorityKind {
                 let hosts = config.hosts.iter().map(|host| &host.origin);
                 origin_names([&config.upstream.origin].into_iter().chain(hosts))
             }
-            Self::Localhost => Names {
-                dns: vec!["localhost".to_owned()],
-                ip: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            },
+            Self::Localhost => localhost_names(),
         }
     }
 
@@ -68,6 +65,22 @@ impl fmt::Display for AuthorityKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+fn localhost_names() -> Names {
+    Names {
+        dns: vec!["localhost".to_owned()],
+        ip: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+    }
+}
+
+/// Reads the root of a localhost authority, whatever process it comes from.
+///
+/// # Errors
+///
+/// When it could vouch for anything but this machine.
+pub fn localhost_root(pem: &str) -> Result<ConstrainedRoot, NotConstrained> {
+    ConstrainedRoot::from_pem(pem, &localhost_names())
 }
 
 fn origin_names<'a>(origins: impl Iterator<Item = &'a Origin>) -> Names {

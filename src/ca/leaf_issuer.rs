@@ -9,7 +9,7 @@ use constrained_ca::{Authority, Leaf};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::{PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 
@@ -86,25 +86,34 @@ impl LeafIssuer {
         let key = PrivatePkcs8KeyDer::from(&**leaf.key);
         let key = aws_lc_rs::sign::any_ecdsa_type(&key.into())?;
         let resolver = SingleCertAndKey::from(CertifiedKey::new(leaf.chain, key));
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let time = Arc::new(WallClock(self.clock.clone()));
-        let mut config = ServerConfig::builder_with_details(provider, time)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
-        // HTTP/2 would be a second parser that local programs can reach.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 1;
-        if let Some(tickets) = &self.tickets {
-            config.ticketer = tickets.clone();
-        }
-        Ok(config)
+        tls_config(Arc::new(resolver), &self.clock, self.tickets.as_ref())
     }
 
     fn leaves(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, CachedLeaf>> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Configures a TLS server of ours, for HTTP/1.1 alone.
+pub(super) fn tls_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    clock: &Clock,
+    tickets: Option<&Arc<dyn ProducesTickets>>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let time = Arc::new(WallClock(clock.clone()));
+    let mut config = ServerConfig::builder_with_details(provider, time)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    // HTTP/2 would be a second parser that local programs can reach.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    if let Some(tickets) = tickets {
+        config.ticketer = tickets.clone();
+    }
+    Ok(config)
 }
 
 impl CachedLeaf {

@@ -6,10 +6,16 @@
 
 mod kind;
 mod leaf_issuer;
+mod live;
+mod local_tls;
 mod store;
+mod trust;
 
-pub use constrained_ca::{Authority, Names};
+pub use constrained_ca::{Authority, ConstrainedRoot, Error, Names};
 
-pub use self::kind::{AUTHORITY_LIFETIME, AuthorityKind, EXPIRY_NOTICE};
+pub use self::kind::{AUTHORITY_LIFETIME, AuthorityKind, EXPIRY_NOTICE, localhost_root};
 pub use self::leaf_issuer::LeafIssuer;
+pub use self::live::LiveAuthorities;
+pub use self::local_tls::LocalTls;
 pub use self::store::{AuthorityStore, StoreError};
+pub use self::trust::{Removal, TrustEntry, TrustError, TrustRecord, TrustStore};

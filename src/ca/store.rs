@@ -51,6 +51,11 @@ impl AuthorityStore {
         self.directory.join(format!("ca-{kind}.pem"))
     }
 
+    /// Says whether there is a sealed file, whatever it holds.
+    pub fn exists(&self, kind: AuthorityKind) -> bool {
+        self.sealed_path(kind).exists()
+    }
+
     /// Reads an authority; `None` when there is none. `open` opens what `seal` has sealed.
     ///
     /// # Errors

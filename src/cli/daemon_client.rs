@@ -21,14 +21,14 @@ pub(super) use self::demo::{RunningDemo, find_demo};
 pub(super) use self::effective_config::load_effective_config;
 pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_config};
 pub(super) use self::profile_files::{
-    clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
+    clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain, trust_record,
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{
     DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, end_daemon, find_daemon,
     post_or_lock, require_own_files, with_daemon,
 };
-use crate::admin::api::{Status, UPSTREAM_PARAM};
+use crate::admin::api::{PROVEN_PARAM, Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::session::SessionStatus;
@@ -88,7 +88,8 @@ impl DaemonClient {
     }
 
     /// Notifies the daemon that the login stored for `origin` has changed, and waits for the
-    /// effect. Returns the status of its session, or `None` where no daemon runs.
+    /// effect. `is_proven`: the daemon's own record of refusals does not know that Nexudus has accepted
+    /// the login. Returns the status of its session, or `None` where no daemon runs.
     ///
     /// # Errors
     ///
@@ -96,10 +97,12 @@ impl DaemonClient {
     pub(super) async fn notify_login(
         &self,
         origin: &Origin,
+        is_proven: bool,
     ) -> Result<Option<SessionStatus>, admin::Error> {
+        let proven = if is_proven { PROVEN_PARAM } else { "" };
         let notified = async {
             let daemon = AdminClient::find(std::slice::from_ref(&self.admin_socket)).await?;
-            daemon.post(&format!("/v1/login?{UPSTREAM_PARAM}={origin}")).await
+            daemon.post(&format!("/v1/login?{UPSTREAM_PARAM}={origin}{proven}")).await
         };
         match notified.await {
             Ok(session) => Ok(Some(session)),

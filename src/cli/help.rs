@@ -45,6 +45,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["nexudus-proxy serve", "nexudus-proxy serve --listen localhost:7000 --read-only"],
     ),
     ("nexudus-proxy demo", &["nexudus-proxy demo", "nexudus-proxy demo --token-life 5s"]),
+    ("nexudus-proxy ca", &["nexudus-proxy ca show", "nexudus-proxy ca trust"]),
+    ("nexudus-proxy ca show", &["nexudus-proxy ca show --json"]),
+    (
+        "nexudus-proxy ca export",
+        &[
+            "nexudus-proxy ca export localhost > localhost.pem",
+            "nexudus-proxy ca export intercept --output intercept.pem",
+        ],
+    ),
+    (
+        "nexudus-proxy ca trust",
+        &["nexudus-proxy ca trust", "sudo nexudus-proxy ca trust --system --yes"],
+    ),
+    ("nexudus-proxy ca untrust", &["nexudus-proxy ca untrust"]),
+    ("nexudus-proxy ca rotate", &["nexudus-proxy ca rotate", "nexudus-proxy ca rotate intercept"]),
     (
         "nexudus-proxy client",
         &["nexudus-proxy client add reports --read-only", "nexudus-proxy client list"],
@@ -107,6 +122,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy tail",
         &["nexudus-proxy tail", "nexudus-proxy tail --status 4xx --client agent"],
     ),
+    ("nexudus-proxy ui", &["nexudus-proxy ui", "nexudus-proxy ui --no-open --read-only"]),
     (
         "nexudus-proxy service",
         &["nexudus-proxy service install", "nexudus-proxy service logs --follow"],

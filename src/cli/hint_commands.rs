@@ -75,7 +75,10 @@ fn filled(command: &str, flag: &str) -> String {
     let command = command.replace("{name} {flag} …", "serve --store memory");
     let command = command.replace(" …", "").replace('…', "x");
     let command = command.replace("{flag}", flag).replace("{system}", flag);
-    let command = command.replace("{name}", "agent").replace("{path}", "/etc/x.toml");
+    let command = command
+        .replace("{kind}", "localhost")
+        .replace("{name}", "agent")
+        .replace("{path}", "/etc/x.toml");
     command.replace("METHOD", "GET").replace("PATH", "/api/x").replace("CODE", "123456")
 }
 

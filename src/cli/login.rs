@@ -4,6 +4,8 @@ mod error;
 mod place;
 mod proof;
 mod report;
+mod system;
+mod system_store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,7 @@ pub(super) use self::error::{NETWORK_HINT, session_details};
 use self::place::Place;
 use self::proof::{Proof, parse_code};
 use self::report::{StoredLogin, warn_of_sources};
+use self::system_store::ScratchDirectory;
 use super::config_flags::ConfigOverrides;
 use super::current_user::CurrentUser;
 use super::daemon_client::DaemonClient;
@@ -66,7 +69,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let overrides = options.keys.clone().into_overrides();
     let LoadedConfig { config, paths, .. } = globals.load_and_warn(overrides, print)?;
-    service::require_own_login(globals)?;
+    let is_of_system = service::is_system_login(globals)?;
     process::harden();
     serve::control_runtime()?.block_on(async {
         let credentials = daemon::credentials(&config, &paths);
@@ -76,10 +79,15 @@ pub(super) fn run(
             config,
             paths,
             credentials,
-            json: globals.json,
+            scratch: None,
+            globals: globals.clone(),
             print,
         };
-        let ended = guarded(attempt.run()).await;
+        let ended = if is_of_system {
+            guarded(attempt.log_in_system()).await
+        } else {
+            guarded(attempt.run()).await
+        };
         // As the shell has it for a program that a signal ended.
         ended.map_err(|signal| CliError::AlreadyPrinted(ExitCode::Child(128 + signal)))?
     })
@@ -92,7 +100,9 @@ struct LoginFlow {
     paths: Paths,
     credentials: Credentials,
     issuer: HttpIssuer,
-    json: bool,
+    /// The state directory of a login that is not this profile's own: that of the system service.
+    scratch: Option<ScratchDirectory>,
+    globals: GlobalArgs,
     print: Printer,
 }
 
@@ -115,14 +125,14 @@ impl LoginFlow {
         let user = user?;
         let origin = &self.config.upstream.origin;
         let daemon = DaemonClient::new(&self.config, &self.paths);
-        let daemon = say_waiting(self.print, DAEMON, daemon.notify_login(origin)).await;
+        let daemon = say_waiting(self.print, DAEMON, daemon.notify_login(origin, false)).await;
         let stored = StoredLogin {
             profile: &self.paths.profile,
             user: &user,
             place: place.as_ref(),
             daemon,
         };
-        stored.print(self.json, self.print)
+        stored.print(self.globals.json, self.print)
     }
 
     /// Returns whether only the session is stored.
@@ -159,6 +169,10 @@ impl LoginFlow {
             return Ok(me);
         };
         self.store_login(place, &login).await?;
+        if self.scratch.is_some() {
+            // The service asks for a session of its own.
+            return Ok(me);
+        }
         let is_volatile = session.store_info().is_volatile && !self.is_basic();
         warn_of_sources(&self.credentials, is_volatile, &login, self.print);
         if let Err(error) = store_session(&mut session, verified).await {
@@ -244,17 +258,18 @@ impl LoginFlow {
     }
 
     async fn open_session(&self) -> Result<OfflineSession, LoginError> {
-        let directory: PathBuf = self.paths.profile_state();
+        let scratch = self.scratch.as_ref().map(|scratch| scratch.path().to_owned());
+        let directory: PathBuf = scratch.unwrap_or_else(|| self.paths.profile_state());
         let (origin, clock) = (&self.config.upstream.origin, Clock::system());
         let (mut config, credentials) = (self.config.session.clone(), &self.credentials);
-        if self.is_basic() {
-            // There is no token, and the password is stored as a login alone.
+        if self.is_basic() || self.scratch.is_some() {
+            // There is no token to keep, and the password is stored as a login alone.
             config.store = SessionStore::Memory;
         }
         let session = OfflineSession::open(&config, origin, &directory, credentials, clock);
         let session = say_waiting(self.print, OTHER_PROCESS, session).await;
         let session = session.map_err(LoginError::Session)?;
-        if self.session_only() && session.store_info().is_volatile {
+        if self.session_only() && self.scratch.is_none() && session.store_info().is_volatile {
             return Err(not_lasting(&session.store_info().reason));
         }
         Ok(session)

@@ -1,6 +1,7 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod api;
+mod ca;
 mod client;
 mod client_limits;
 mod completions;
@@ -33,6 +34,7 @@ mod serve;
 mod service;
 mod status;
 mod tail;
+mod ui;
 mod version;
 mod wait;
 mod waiting;
@@ -80,6 +82,8 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    /// The daemon's two certificate authorities: show, export, trust, rotate
+    Ca(ca::CaArgs),
     /// Named local keys, each with limits of its own
     Client(client::ClientArgs),
     /// Say which requests the rules allow
@@ -110,6 +114,8 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
+    /// Open the inspector: a page with live requests, the session and the throttle, for you alone
+    Ui(ui::UiArgs),
     /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
@@ -194,6 +200,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         Command::Logout(_)
         | Command::Whoami(_)
         | Command::Doctor(_)
+        | Command::Ca(_)
         | Command::Client(_)
         | Command::Policy(_)
         | Command::Api(_)
@@ -206,6 +213,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Lock
         | Command::Unlock
         | Command::Tail(_)
+        | Command::Ui(_)
         | Command::Service(_)
         | Command::Config(_) => Ok(globals.sources(vec![]).require_profile()?),
     }
@@ -226,6 +234,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Serve(args) => serve::run(args, globals, print),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args, print),
+        Command::Ca(args) => ca::run(args, globals, print),
         Command::Client(args) => client::run(args, globals, print),
         Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]
@@ -242,6 +251,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
+        Command::Ui(args) => ui::run(&args, globals, print),
         Command::Service(mut args) => {
             args.system = globals.system;
             service::run(&args, globals, print)

@@ -33,6 +33,14 @@ pub(super) enum PromptError {
         /// The thing that is missing.
         what: &'static str,
     },
+    /// The terminal went away, or its input ended, while a prompt waited.
+    #[error("the terminal's input ended before {what} was typed")]
+    Ended {
+        /// The requested value.
+        what: &'static str,
+        /// How to give it instead.
+        instead: &'static str,
+    },
     /// The typed text is empty.
     #[error("{what} is empty")]
     Empty {
@@ -56,7 +64,9 @@ pub(super) enum PromptError {
 impl Problem for PromptError {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::NoTerminal { instead, .. } => ProblemKind::CommandUsage.with_hint(*instead),
+            Self::NoTerminal { instead, .. } | Self::Ended { instead, .. } => {
+                ProblemKind::CommandUsage.with_hint(*instead)
+            }
             Self::Missing { .. } => ProblemKind::CommandUsage.with_hint(
                 "One line each: the password, then the 2FA secret if --totp-secret-stdin is given.",
             ),
@@ -123,8 +133,7 @@ impl Prompt {
             rpassword::prompt_password(self.prompt)
         } else {
             print.prompt(self.prompt);
-            let mut line = String::new();
-            io::stdin().read_line(&mut line).map(|_| line)
+            read_typed_line()
         };
         typed.map(Zeroizing::new).map_err(|source| self.unreadable(source))
     }
@@ -143,7 +152,7 @@ impl Prompt {
     }
 
     fn unreadable(self, source: io::Error) -> PromptError {
-        PromptError::Unreadable { what: self.what, source }
+        unreadable(self.what, self.instead, source)
     }
 }
 
@@ -199,7 +208,25 @@ pub(super) fn confirm(
         return Err(PromptError::NoTerminal { what, instead });
     }
     print.prompt(&format!("{question} [y/N] "));
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).map_err(|source| PromptError::Unreadable { what, source })?;
+    let line = read_typed_line().map_err(|source| unreadable(what, instead, source))?;
     Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Reads a line. An input that ends before is an error, and no empty answer.
+fn read_typed_line() -> io::Result<String> {
+    let mut line = String::new();
+    let length = io::stdin().read_line(&mut line)?;
+    if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(line) }
+}
+
+fn unreadable(what: &'static str, instead: &'static str, source: io::Error) -> PromptError {
+    // A terminal that is gone gives no input (EOF), or none that can be read (EIO).
+    let is_gone = source.kind() == io::ErrorKind::UnexpectedEof;
+    #[cfg(unix)]
+    let is_gone = is_gone || source.raw_os_error() == Some(nix::errno::Errno::EIO as i32);
+    if is_gone {
+        PromptError::Ended { what, instead }
+    } else {
+        PromptError::Unreadable { what, source }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::config_flags::UpstreamOverrides;
 use super::daemon_client::load_effective_config;
 use super::globals::{DaemonScope, GlobalArgs};
-use super::{CliError, Printer, client_limits, profile, serve};
+use super::{CliError, Printer, client_limits, profile, serve, service};
 use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
 use crate::problem::ExitCode;
@@ -33,22 +33,17 @@ pub(super) fn run(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Res
         if matches!(failure, CliError::ChildExited(_) | CliError::Command { .. }) {
             failure
         } else {
-            CliError::Run(Box::new(failure))
+            CliError::Run(Box::new(service::advise_system_start(globals, failure)))
         }
     })
 }
 
 fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    if globals.scope() == DaemonScope::System {
-        // The key of the command stands in the profile's files, which only the system's daemon may use.
-        return Err(CliError::message(
-            ExitCode::Usage,
-            "`run` serves its command from your own profile, and not from the system's daemon",
-            Some("Point the command at the system's daemon with the lines of `nexudus-proxy env`."),
-        ));
-    }
+    let is_system = globals.scope() == DaemonScope::System;
     let loaded = globals.load(options.upstream.into_overrides())?;
-    profile::require_or_login(globals, &loaded)?;
+    if !is_system {
+        profile::require_or_login(globals, &loaded)?;
+    }
     let limits = options.limits.limits(SystemTime::now());
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     client_limits::check_rules(&limits, &loaded.config, print)?;
@@ -76,7 +71,7 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
     }
     serve::start_log(&config.log, print)?;
     process::harden();
-    let command = run::run(&config, &paths, limits, &options.command);
+    let command = run::run(&config, &paths, is_system, limits, &options.command);
     match serve::control_runtime()?.block_on(command)? {
         0 => Ok(()),
         code => Err(CliError::ChildExited(code)),
@@ -88,6 +83,10 @@ impl From<run::Error> for CliError {
         match error {
             run::Error::Client(error) => error.into(),
             run::Error::Daemon(error) => error.into(),
+            run::Error::System(error) => error.into(),
+            run::Error::NotAdmitted { detail, hint } => {
+                Self::message(ExitCode::Failed, detail, Some(&hint))
+            }
             run::Error::NotLoggedIn { hint } => {
                 Self::message(ExitCode::NotLoggedIn, "not logged in", Some(&hint))
             }

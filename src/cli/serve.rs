@@ -69,13 +69,21 @@ fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
     if let Some(path) = daemon.socket() {
         tracing::info!(path = %path.display(), "listening");
     }
+    for address in &daemon.listening().tls {
+        tracing::info!(%address, "listening with TLS");
+    }
+    if let Some(forward) = &daemon.listening().forward_proxy {
+        tracing::info!(address = %forward.tcp, "listening as a forward proxy");
+    }
     if let Some(address) = daemon.admin_address() {
         tracing::info!(%address, "listening for health and metrics");
     }
     if let Some(address) = daemon.health_address() {
         tracing::info!(%address, "listening for health probes");
     }
-    log_exposure(config, daemon.addresses());
+    let listening = daemon.listening();
+    let forward = listening.forward_proxy.iter().map(|forward| &forward.tcp);
+    log_exposure(config, listening.tcp.iter().chain(forward));
     let state = daemon.session().status().state.as_str();
     let tail = config::with_profile_flag("`nexudus-proxy tail`", &paths.profile);
     tracing::info!(session = state, "{tail} shows requests as they end");
@@ -85,9 +93,9 @@ fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Logs the consequences of an address that other machines can reach.
-fn log_exposure(config: &Config, addresses: &[SocketAddr]) {
+fn log_exposure<'a>(config: &Config, mut addresses: impl Iterator<Item = &'a SocketAddr>) {
     let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
-    let Some(address) = addresses.iter().find(exposed) else { return };
+    let Some(address) = addresses.find(exposed) else { return };
     tracing::warn!(%address, "keys, requests and responses travel here in plain text");
     if config.listen.hosts.is_empty() {
         tracing::warn!(

@@ -140,18 +140,17 @@ pub(super) fn advise_system_start(globals: &GlobalArgs, error: CliError) -> CliE
     }
 }
 
-/// Refuses to store a login for the installed system service: its files belong to a user who exists
-/// only while the daemon runs.
-pub(super) fn require_own_login(globals: &GlobalArgs) -> Result<(), CliError> {
+/// Says whether a login is for the installed system service, which reads it from systemd.
+pub(super) fn is_system_login(globals: &GlobalArgs) -> Result<bool, CliError> {
     let is_asked_for = globals.scope() == DaemonScope::System;
-    if !is_asked_for || !installed_service(true, globals)?.is_installed() {
-        return Ok(());
-    }
-    Err(CliError::message(
-        ExitCode::Usage,
-        "the system service reads its login from systemd's credentials, and stores none",
-        Some(&format!("As root, {}.", install::SYSTEM_LOGIN)),
-    ))
+    Ok(is_asked_for && installed_service(true, globals)?.is_installed())
+}
+
+/// Has a running system service read its credentials again, which systemd hands over at the start.
+pub(super) fn restart_system(globals: &GlobalArgs) -> Result<(), CliError> {
+    let service = installed_service(true, globals)?;
+    let mut steps = Steps::new(true, globals.printer());
+    Ok(service.restart(&mut |event| steps.tell(event))?)
 }
 
 /// Returns how the system's daemon is started on this machine.

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Admin, AnonymousAccess, Config, Credentials, Daemon, KeyStore, Limits, Listen, Log, LogFormat,
-    LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Threads, Throttle,
-    UnixSocket, Upstream, UpstreamAuth,
+    Admin, AnonymousAccess, Config, Credentials, Daemon, ForwardProxy, KeyStore, Limits, Listen,
+    Log, LogFormat, LoginSource, Notify, Origin, OtherHosts, Policy, Proxy, Rate, Session,
+    SessionStore, Threads, Throttle, UnixSocket, Upstream, UpstreamAuth,
 };
 
 impl Default for Config {
@@ -16,6 +16,12 @@ impl Default for Config {
             upstream: Upstream::default(),
             hosts: vec![],
             listen: Listen::default(),
+            forward_proxy: ForwardProxy {
+                listen: None,
+                // A proxy for every host is more than what this program is for.
+                other_hosts: OtherHosts::Refuse,
+                allow: vec![],
+            },
             admin: Admin { listen: None, health_listen: None, users: vec![] },
             credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
@@ -69,6 +75,7 @@ impl Default for Listen {
             users: vec![],
             groups: vec![],
             hosts: vec![],
+            tls: vec![],
             expose: false,
         }
     }

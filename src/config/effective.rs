@@ -2,6 +2,7 @@
 //! because only the daemon knows its flags and its environment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde_json::Value as Json;
 
@@ -12,6 +13,13 @@ const EXPORTED_KEYS: [&str; 5] =
     ["listen.hosts", "listen.expose", "policy.anonymous", "policy.deny", "limits.target_bytes"];
 
 impl Config {
+    /// Returns every address at which requests are served.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let hosts = self.hosts.iter().flat_map(|host| &host.listen);
+        let all = self.listen.tcp.iter().chain(hosts).chain(&self.listen.tls);
+        all.chain(&self.forward_proxy.listen).copied()
+    }
+
     /// Returns these keys and their values.
     pub fn export(&self) -> BTreeMap<String, Json> {
         let export = |(name, entry): (&str, &Key)| {

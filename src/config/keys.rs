@@ -4,7 +4,9 @@ use super::key::{HOST, Key, key};
 use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
-use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore, UpstreamAuth};
+use super::{
+    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, SessionStore, UpstreamAuth,
+};
 
 /// Every key of the configuration, in the order of the file.
 pub static KEYS: &[Key] = &[
@@ -77,9 +79,29 @@ pub static KEYS: &[Key] = &[
     )
     .reloadable(),
     key!(
+        listen.tls,
+        ValueType::Addresses,
+        "Addresses that speak HTTPS, with a certificate of the local CA: IP:PORT or localhost:PORT"
+    ),
+    key!(
         listen.expose,
         ValueType::Bool,
         "Allow addresses beyond loopback; every request then needs a key"
+    ),
+    key!(
+        forward_proxy.listen,
+        ValueType::Address,
+        "CONNECT and absolute-form, for programs with a fixed base URL: off or IP:PORT"
+    ),
+    key!(
+        forward_proxy.other_hosts,
+        ValueType::Choice(OtherHosts::WORDS),
+        "Requests for hosts that are not configured: refuse or tunnel"
+    ),
+    key!(
+        forward_proxy.allow,
+        ValueType::Hostnames,
+        "Hosts whose port or private address tunnels may use: name (port 443) or name:port"
     ),
     key!(
         admin.listen,
@@ -260,6 +282,7 @@ const POSITIVE_DURATION: ValueType = ValueType::Duration { allow_zero: false };
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("upstream", "The API host."),
     ("listen", "The local side."),
+    ("forward_proxy", "For programs that cannot change their base URL."),
     ("admin", "The control surface."),
     ("credentials", "Where the login is read."),
     ("session", "The token."),

@@ -69,6 +69,8 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// The local side.
     pub listen: Listen,
+    /// For programs that cannot change their base URL.
+    pub forward_proxy: ForwardProxy,
     /// The control surface.
     pub admin: Admin,
     /// Where the login is read.
@@ -150,6 +152,8 @@ pub struct Listen {
     pub groups: Vec<String>,
     /// Extra `Host` names, exact, lower case.
     pub hosts: Vec<String>,
+    /// Addresses that speak HTTPS; port 0 picks one for both families.
+    pub tls: Vec<SocketAddr>,
     /// Allow a non-loopback address.
     pub expose: bool,
 }
@@ -163,6 +167,26 @@ pub enum UnixSocket {
     Off,
     /// Here.
     Path(PathBuf),
+}
+
+/// `[forward_proxy]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardProxy {
+    /// CONNECT and absolute-form requests over TCP; `None` is `off`.
+    pub listen: Option<SocketAddr>,
+    /// What happens to requests for hosts that are not configured.
+    pub other_hosts: OtherHosts,
+    /// Hosts that a tunnel may lead to whatever their port and address: `name` or `name:port`.
+    pub allow: Vec<String>,
+}
+
+/// `forward_proxy.other_hosts`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherHosts {
+    /// They are refused.
+    Refuse,
+    /// They go through a tunnel that is not looked into.
+    Tunnel,
 }
 
 /// `[admin]`

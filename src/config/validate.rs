@@ -52,7 +52,9 @@ fn check_addresses(
 ) {
     for (key, addresses) in [
         ("listen.tcp", config.listen.tcp.clone()),
+        ("listen.tls", config.listen.tls.clone()),
         ("host", config.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
+        ("forward_proxy.listen", config.forward_proxy.listen.into_iter().collect()),
         ("admin.listen", config.admin.listen.into_iter().collect()),
     ] {
         // The admin surface has no client keys, so that it can never be exposed.
@@ -102,10 +104,13 @@ fn check_commands(
 fn duplicate_address(config: &Config) -> Option<(&'static str, SocketAddr)> {
     let mut seen = config.listen.tcp.clone();
     let hosts = config.hosts.iter().flat_map(|host| &host.listen).map(|address| ("host", address));
+    let tls = config.listen.tls.iter().map(|address| ("listen.tls", address));
+    let forward = config.forward_proxy.listen.iter();
+    let forward = forward.map(|address| ("forward_proxy.listen", address));
     let admin = config.admin.listen.iter().map(|address| ("admin.listen", address));
     let probes = config.admin.health_listen.iter();
     let probes = probes.map(|address| ("admin.health_listen", address));
-    hosts.chain(admin).chain(probes).find_map(|(key, address)| {
+    hosts.chain(tls).chain(forward).chain(admin).chain(probes).find_map(|(key, address)| {
         let twice = address.port() != 0 && seen.contains(address);
         seen.push(*address);
         twice.then_some((key, *address))

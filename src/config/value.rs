@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
-    AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
+    AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, OtherHosts, Proxy, Rate, Rule,
     SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
 };
 
@@ -365,4 +365,5 @@ words!(KeyStore {
     "kernel" => Kernel,
 });
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });
+words!(OtherHosts { "refuse" => Refuse, "tunnel" => Tunnel });
 words!(LogFormat { "auto" => Auto, "human" => Human, "json" => Json, "journald" => Journald });

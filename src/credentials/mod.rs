@@ -4,6 +4,7 @@
 //! explicit first, and says which one has the login. The session calls it before every password
 //! login, so that a changed source is seen without a restart.
 
+mod authority_key;
 mod authority_sealer;
 mod command;
 mod environment;
@@ -20,10 +21,12 @@ mod session_key;
 mod sources;
 mod stored_files;
 mod systemd;
+mod systemd_store;
 mod totp_secret;
 
 use std::fmt;
 
+pub use self::authority_key::AuthorityKey;
 pub use self::authority_sealer::AuthoritySealer;
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::private_file::FileError;
@@ -31,6 +34,7 @@ pub use self::resolver::Credentials;
 pub use self::session_key::{KeySource, SessionKey};
 pub use self::stored_files::{ClearedFiles, FilePlace};
 pub use self::systemd::credentials_directory;
+pub use self::systemd_store::{SystemdStoreError, store_for_service, test_store_for_service};
 pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::{Secret, UnusableSecret};

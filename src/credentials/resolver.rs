@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::authority_key::AuthorityKeyWatch;
 use super::key_file::KeyFile;
 #[cfg(target_os = "linux")]
 use super::keyutils;
@@ -12,7 +13,7 @@ use crate::config::{self, Config};
 
 /// The configured sources of the login. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Credentials(pub(super) Backend);
+pub struct Credentials(pub(super) Backend, pub(super) AuthorityKeyWatch);
 
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a process has one or two of them")]
@@ -31,6 +32,12 @@ pub(super) struct Configured {
     pub(super) key_file: KeyFile,
     pub(super) sealed: SealedLogin,
     pub(super) pending: PendingCommand,
+}
+
+impl From<Backend> for Credentials {
+    fn from(backend: Backend) -> Self {
+        Self(backend, AuthorityKeyWatch::default())
+    }
 }
 
 impl Configured {
@@ -69,12 +76,12 @@ impl Credentials {
         let origin = &config.upstream.origin;
         let keychain = Keychain::system(profile, origin);
         let places = Configured::new(&config.credentials, &config.session, origin, keychain);
-        Self(Backend::Configured(places.in_directory(directory)))
+        Backend::Configured(places.in_directory(directory)).into()
     }
 
     /// Holds a login of this process; with `None` there is no login.
     pub fn in_memory(login: Option<Login>) -> Self {
-        Self(Backend::Memory(login))
+        Backend::Memory(login).into()
     }
 
     /// Returns the keychain, where one is used.
@@ -304,6 +311,6 @@ mod tests {
 
     fn with(config: &config::Credentials, keychain: Keychain) -> Credentials {
         let (session, origin) = (config::Session::default(), config::Origin::nexudus());
-        Credentials(Backend::Configured(Configured::new(config, &session, &origin, keychain)))
+        Backend::Configured(Configured::new(config, &session, &origin, keychain)).into()
     }
 }

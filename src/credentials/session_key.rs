@@ -6,7 +6,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::authority_key::AuthorityKey;
+use super::authority_sealer::AuthoritySealer;
 use super::pending_command::PendingCommand;
 use super::resolver::{Backend, Configured, Credentials};
 use super::{Error, FileError, Keychain, command, systemd};
@@ -103,6 +108,24 @@ impl Credentials {
         config: &config::Session,
         directory: Option<PathBuf>,
     ) -> Result<SessionKey, Error> {
+        let read = self.read_session_key(config, directory).await;
+        self.1.publish(match &read {
+            Ok(key) => authority_key(key, self.profile()),
+            Err(error) => AuthorityKey::Unreadable(error.to_string()),
+        });
+        read
+    }
+
+    /// Follows the key that seals certificate authorities, from its newest reading on.
+    pub fn authority_key(&self) -> watch::Receiver<AuthorityKey> {
+        self.1.subscribe()
+    }
+
+    async fn read_session_key(
+        &self,
+        config: &config::Session,
+        directory: Option<PathBuf>,
+    ) -> Result<SessionKey, Error> {
         let is_enabled = |place| config.key == KeyStore::Auto || config.key == place;
         if is_enabled(KeyStore::Systemd)
             && let Some(directory) = directory
@@ -147,6 +170,15 @@ impl Credentials {
             return from_kernel(keychain.profile());
         }
         Err(Error::Missing(None))
+    }
+}
+
+fn authority_key(key: &SessionKey, profile: &str) -> AuthorityKey {
+    match AuthoritySealer::new(&key.material, profile) {
+        Some(sealer) => {
+            AuthorityKey::Read { sealer: Arc::new(sealer), is_durable: !key.source.is_volatile() }
+        }
+        None => AuthorityKey::Unreadable(format!("the key from {} is too short", key.source)),
     }
 }
 
@@ -256,7 +288,8 @@ mod tests {
         let keychain = Keychain::with_store(store.clone(), "default");
         let credentials =
             Configured::new(&config, &session(KeyStore::Auto, &[]), &origin, keychain);
-        let credentials = Credentials(Backend::Configured(credentials.in_directory(state.path())));
+        let credentials =
+            Credentials::from(Backend::Configured(credentials.in_directory(state.path())));
         let key = async |key| credentials.session_key(&session(key, &[]), None).await;
 
         assert!(matches!(key(KeyStore::File).await, Err(Error::File(FileError::Missing(_)))));
@@ -285,7 +318,7 @@ mod tests {
         let keychain = Keychain::with_store(store, "default");
         let session = session(KeyStore::Auto, &[]);
         let (login, origin) = (login_config(), config::Origin::nexudus());
-        Credentials(Backend::Configured(Configured::new(&login, &session, &origin, keychain)))
+        Backend::Configured(Configured::new(&login, &session, &origin, keychain)).into()
     }
 
     fn session(key: KeyStore, command: &[&str]) -> config::Session {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use super::authorities::AuthorityKeeper;
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
 use super::profile_lock::ProfileLock;
@@ -19,11 +20,12 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{self, Config, Host, Origin, Paths};
+use crate::config::{self, Config, Host, Origin, OtherHosts, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, DrainSignal, InFlightCounter};
@@ -31,7 +33,7 @@ use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, OwnSockets};
+use crate::upstream::{self, HttpProxy, OwnSockets, Resolver};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -45,6 +47,7 @@ pub(super) struct DaemonBuilder {
     clock: Clock,
     has_key_outside_keychain: bool,
     credentials: Credentials,
+    authorities: (AuthorityKeeper, Authorities),
     clients: Clients,
     throttle: Throttle,
     access: AccessSources,
@@ -87,16 +90,15 @@ impl DaemonBuilder {
         paths: &Paths,
         deps: Deps,
     ) -> Result<Self, Error> {
-        let Prepared { tls, users, operators } = prepared;
-        let Deps { clock, credentials } = deps;
-        let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
+        let (Prepared { tls, users, operators }, Deps { clock, credentials }) = (prepared, deps);
+        let (mut listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-        let own = own_sockets(config, &server.listening)?;
-        let resolver = standalone_session::resolver(config, own);
+        let resolver = resolver(config, &server.listening)?;
         let throttle = Throttle::new(&config.throttle, clock.clone());
         let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
+        let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
@@ -106,9 +108,10 @@ impl DaemonBuilder {
             throttle: &throttle,
             tls,
             resolver,
+            authorities: &authorities.1.live,
             clock: clock.clone(),
         };
-        let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
+        let (data_listeners, routes) = builder.build(&mut listeners)?;
         Ok(Self {
             lock,
             operators: AccessControl::new(operators, admin.address()),
@@ -120,6 +123,7 @@ impl DaemonBuilder {
             clock,
             has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
             credentials,
+            authorities,
             clients,
             throttle,
             access,
@@ -133,16 +137,10 @@ impl DaemonBuilder {
     /// Starts the parts. When this returns, every request gets a response.
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let (drain, drain_signal) = DrainController::new();
-        let telemetry = Arc::<Telemetry>::default();
+        let (telemetry, heartbeat) = (Arc::<Telemetry>::default(), Heartbeat::default());
         let server = build_server(config, drain_signal.clone(), telemetry.clone());
-        let (runtime_state, runtime) = watch::channel(RuntimeState {
-            lifecycle: api::Lifecycle::Serving,
-            settings: config.export(),
-            keys: super::config_report::of_config(config),
-            restart_needed: vec![],
-        });
+        let (runtime_state, runtime) = watch::channel(runtime_state(config));
         let (sender, commands) = mpsc::channel(1);
-        let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
@@ -158,7 +156,10 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
-        let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
+        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
+        let keeper = tokio::spawn(keeper.run());
+        let watched = (&self.session, &authorities, &self.clock);
+        let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let Self { access, routes, operators, .. } = self;
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
@@ -176,6 +177,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
+            authorities,
+            keeper,
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,
@@ -200,6 +203,7 @@ impl DaemonBuilder {
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
+            authorities: self.authorities.1.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,
@@ -208,6 +212,16 @@ impl DaemonBuilder {
             access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
+    }
+}
+
+/// Returns the state of a daemon that has just started.
+fn runtime_state(config: &Config) -> RuntimeState {
+    RuntimeState {
+        lifecycle: api::Lifecycle::Serving,
+        settings: config.export(),
+        keys: super::config_report::of_config(config),
+        restart_needed: vec![],
     }
 }
 
@@ -226,13 +240,19 @@ fn check_address(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes the resolver, which leads to no socket of this daemon.
+fn resolver(config: &Config, listening: &api::Listening) -> Result<Resolver, Error> {
+    Ok(standalone_session::resolver(config, own_sockets(config, listening)?))
+}
+
 /// Returns the addresses that the daemon listens on.
 ///
 /// An upstream that is given as one of them by its number is refused here, where a person sees it.
 /// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
 fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
     let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
-    let own = listening.tcp.iter().chain(hosts);
+    let own = listening.tcp.iter().chain(hosts).chain(&listening.tls);
+    let own = own.chain(listening.forward_proxy.iter().map(|forward| &forward.tcp));
     let own = own.chain(&listening.admin_tcp).chain(&listening.health);
     let own = OwnSockets::new(own.copied());
     let upstream = &config.upstream;
@@ -324,6 +344,11 @@ fn server_info(
         tcp: tcp_addresses(&listeners.api),
         unix: listeners.api.iter().find_map(unix_path),
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
+        tls: tcp_addresses(&listeners.tls),
+        forward_proxy: tcp_addresses(&listeners.forward).first().map(|tcp| api::ForwardListening {
+            tcp: *tcp,
+            tunnels: config.forward_proxy.other_hosts == OtherHosts::Tunnel,
+        }),
         admin: admin.socket(),
         admin_tcp: admin.address(),
         health: admin.health_address(),

@@ -14,13 +14,13 @@ use arc_swap::ArcSwap;
 use super::data_thread::DataThread;
 use super::dealer::{Dealer, Seat, serve_dealt};
 use crate::admin::{Heartbeat, Pulse};
-use crate::gateway::{Gateway, Server};
+use crate::gateway::{ListenerKind, Server};
 use crate::listen::{BoundSocket, DrainSignal, Listener};
 use crate::telemetry::{Telemetry, ThreadLoad};
 use crate::upstream::Upstream;
 
-/// A socket, and the gateway that serves it at the moment.
-pub(super) type DataListener = (BoundSocket, Arc<ArcSwap<Gateway>>);
+/// A socket, and what serves it.
+pub(super) type DataListener = (BoundSocket, ListenerKind);
 
 /// The running data plane.
 #[derive(Debug)]
@@ -53,10 +53,10 @@ impl DataPlane {
             for upstream in upstreams {
                 tokio::spawn(upstream.keep_warm());
             }
-            for (socket, gateway) in listeners {
+            for (socket, kind) in listeners {
                 let listener = socket.into_listener()?;
                 let (server, drain) = (server.clone(), drain.clone());
-                tokio::spawn(accept(listener, gateway, server, drain, accepting.clone()));
+                tokio::spawn(accept(listener, kind, server, drain, accepting.clone()));
             }
             Ok(())
         };
@@ -115,7 +115,7 @@ impl DataPlane {
 
 async fn accept(
     mut listener: Listener,
-    gateway: Arc<ArcSwap<Gateway>>,
+    kind: ListenerKind,
     server: Arc<ArcSwap<Server>>,
     mut drain: DrainSignal,
     dealer: Dealer,
@@ -123,7 +123,7 @@ async fn accept(
     let serve = async {
         loop {
             let (stream, peer) = listener.accept().await;
-            if let Some(pending) = server.load().accept(&gateway, peer) {
+            if let Some(pending) = server.load().accept(&kind, peer) {
                 dealer.deal(stream, pending);
             }
         }

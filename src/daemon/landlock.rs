@@ -12,7 +12,7 @@ use landlock::{
     RulesetError, RulesetStatus,
 };
 
-use crate::config::Config;
+use crate::config::{Config, OtherHosts};
 use crate::upstream::HttpProxy;
 
 /// The outcome, to be logged once there is a log.
@@ -23,6 +23,8 @@ pub enum Confinement {
     Ports(BTreeSet<u16>),
     /// Not confined: a configured program may need other ports.
     Disabled,
+    /// Not confined: tunnels of the forward proxy lead to any host.
+    Tunnels,
     /// Not confined: the kernel is too old.
     Unsupported,
     /// Not confined: the kernel refused.
@@ -31,6 +33,9 @@ pub enum Confinement {
 
 /// Confines this thread and those that it starts, if the kernel can.
 pub fn confine(config: &Config) -> Confinement {
+    if opens_tunnels(config) {
+        return Confinement::Tunnels;
+    }
     let Some(ports) = allowed_ports(config) else { return Confinement::Disabled };
     match restrict(&ports) {
         Ok(RulesetStatus::FullyEnforced) => Confinement::Ports(ports),
@@ -49,6 +54,11 @@ impl Confinement {
             Self::Disabled => {
                 tracing::debug!(
                     "connections are not confined: a configured program may need other ports"
+                );
+            }
+            Self::Tunnels => {
+                tracing::info!(
+                    "connections are not confined to ports: forward_proxy.other_hosts is tunnel"
                 );
             }
             Self::Unsupported => {
@@ -76,6 +86,12 @@ fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
         [Some(port), via.map(|via| via.port())]
     });
     Some(places.flatten().chain([DNS_PORT]).collect())
+}
+
+/// Says whether the daemon connects to hosts that its clients choose.
+fn opens_tunnels(config: &Config) -> bool {
+    let forward = &config.forward_proxy;
+    forward.listen.is_some() && forward.other_hosts == OtherHosts::Tunnel
 }
 
 fn restrict(ports: &BTreeSet<u16>) -> Result<RulesetStatus, RulesetError> {
@@ -132,6 +148,11 @@ mod tests {
 
         config.upstream.address = Some(UpstreamAddress::new([203, 0, 113, 7].into(), Some(9443)));
         assert_eq!(allowed_ports(&config), Some([53, 3128, 8443, 9443].into()));
+
+        config.forward_proxy.listen = Some(([127, 0, 0, 1], 6397).into());
+        assert!(!opens_tunnels(&config), "every host that it connects to is configured");
+        config.forward_proxy.other_hosts = OtherHosts::Tunnel;
+        assert!(opens_tunnels(&config));
 
         config.notify.command = vec!["notify-send".to_owned()];
         assert_eq!(allowed_ports(&config), None, "a program may need any port");

@@ -13,6 +13,7 @@ pub mod landlock;
 pub mod process;
 pub mod run_loop;
 
+mod authorities;
 mod builder;
 mod config_report;
 mod control_plane;
@@ -22,6 +23,7 @@ mod dealer;
 #[cfg(unix)]
 mod hangup;
 mod notify_command;
+mod origin_listeners;
 mod profile_lock;
 mod reload;
 mod sd_notify;
@@ -44,6 +46,7 @@ use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
 use self::reload::ReloadState;
 use crate::admin::{DaemonCommand, Heartbeat, RuntimeState, api};
+use crate::ca::LiveAuthorities;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
@@ -75,6 +78,8 @@ pub struct Daemon {
     control: ControlPlane,
     session_task: JoinHandle<()>,
     alert: Option<JoinHandle<()>>,
+    authorities: LiveAuthorities,
+    keeper: JoinHandle<()>,
     #[cfg(target_os = "linux")]
     _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
@@ -177,6 +182,9 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// TLS towards local clients could not be prepared.
+    #[error("could not prepare the TLS of listen.tls")]
+    LocalTls(#[source] rustls::Error),
     /// `upstream.address` would have no effect.
     #[error("upstream.address cannot be used: {0}")]
     UnusedAddress(&'static str),
@@ -223,14 +231,7 @@ impl Problem for Error {
             ),
             Self::Trust(error) => error.details(),
             Self::Listen(error) => error.details(),
-            Self::ListenAt { key: "admin.listen", .. } => failed(
-                "Give admin.listen another port, or leave it off. A profile takes the file's, \
-                 unless [profile.NAME.admin] has a `listen` of its own.",
-            ),
-            Self::ListenAt { key: "admin.health_listen", .. } => {
-                failed("Give admin.health_listen another address, or leave it off.")
-            }
-            Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
+            Self::ListenAt { key, .. } => failed(socket_access::hint_for(key)),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
             }
@@ -241,9 +242,11 @@ impl Problem for Error {
             }
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
-            Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
-                ProblemKind::CommandFailed.into()
-            }
+            Self::Stopped
+            | Self::ClientKey(_)
+            | Self::Client(_)
+            | Self::LocalTls(_)
+            | Self::DataPlane(_) => ProblemKind::CommandFailed.into(),
         }
     }
 }
@@ -300,6 +303,11 @@ impl Daemon {
         self.listening.unix.as_deref()
     }
 
+    /// Returns every socket.
+    pub fn listening(&self) -> &api::Listening {
+        &self.listening
+    }
+
     /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.admin_tcp
@@ -323,6 +331,11 @@ impl Daemon {
     /// Returns the named clients.
     pub fn clients(&self) -> &Clients {
         &self.clients
+    }
+
+    /// Returns the certificate authorities.
+    pub fn authorities(&self) -> &LiveAuthorities {
+        &self.authorities
     }
 
     /// Returns the number of requests in flight.
@@ -365,6 +378,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.session_task.abort();
         self.alert.iter().for_each(JoinHandle::abort);
+        self.keeper.abort();
     }
 }
 

@@ -1,18 +1,20 @@
 //! `[notify] command`: notifies a person when the daemon cannot help itself.
 //!
 //! The command runs once per cause, and again for the same cause only after the session was ready
-//! in between. The command gets no secret, neither in its arguments nor in its environment, and its
+//! in between, or the certificate authority was made anew. The command gets no secret, neither in its arguments nor in its environment, and its
 //! output is discarded.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
+use crate::ca::{AuthorityKind, EXPIRY_NOTICE, LiveAuthorities};
 use crate::children::OwnChild;
-use crate::config::{Notify, Paths, explain_refusal};
+use crate::clock::Clock;
+use crate::config::{Notify, Paths, explain_refusal, with_profile_flag};
 use crate::credentials::{self, Credentials, PRIVATE_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
@@ -28,19 +30,41 @@ struct Alert {
 pub(super) fn start(
     config: &Notify,
     paths: &Paths,
-    session: &Session,
     credentials: Credentials,
+    (session, authorities, clock): (&Session, &LiveAuthorities, &Clock),
 ) -> Option<JoinHandle<()>> {
-    let (command, profile) = (config.command.clone(), paths.profile.clone());
-    (!command.is_empty())
-        .then(|| tokio::spawn(watch(session.clone(), credentials, command, profile)))
+    let call = Call { command: config.command.clone(), profile: paths.profile.clone() };
+    let (authorities, clock) = (authorities.clone(), clock.clone());
+    (!call.command.is_empty())
+        .then(|| tokio::spawn(watch(session.clone(), credentials, authorities, clock, call)))
+}
+
+/// The command, and the profile that it is told of.
+struct Call {
+    command: Vec<String>,
+    profile: String,
 }
 
 /// Watches the session until it ends.
-async fn watch(session: Session, credentials: Credentials, command: Vec<String>, profile: String) {
+async fn watch(
+    session: Session,
+    credentials: Credentials,
+    authorities: LiveAuthorities,
+    clock: Clock,
+    call: Call,
+) {
     let mut changes = session.subscribe();
+    let mut replacements = authorities.changes();
     let mut notified = BTreeSet::new();
+    let mut ending = BTreeSet::new();
     loop {
+        for kind in AuthorityKind::ALL {
+            match alert_for_end(kind, &authorities, clock.now().wall) {
+                Some(alert) if ending.insert(kind.name()) => call.run(&alert).await,
+                Some(_) => {}
+                None => drop(ending.remove(kind.name())),
+            }
+        }
         let status = session.status();
         let alert = match alert_for(&status) {
             // With a password, the daemon starts a new session by itself.
@@ -48,20 +72,38 @@ async fn watch(session: Session, credentials: Credentials, command: Vec<String>,
             alert => alert,
         };
         match alert {
-            Some(alert) if notified.insert(alert.cause) => {
-                run_command(&command, &alert, &profile).await
-            }
+            Some(alert) if notified.insert(alert.cause) => call.run(&alert).await,
             Some(_) => {}
             // During an attempt it is not known whether the cause is gone.
             None if status.state == SessionState::Ready => notified.clear(),
             None => {}
         }
         // The end of a session comes without an event.
-        match tokio::time::timeout(SESSION_POLL_INTERVAL, changes.changed()).await {
-            Ok(Ok(())) | Err(_) => {}
-            Ok(Err(_)) => return,
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            // `authorities` holds the sender.
+            _ = replacements.changed() => {}
+            () = tokio::time::sleep(SESSION_POLL_INTERVAL) => {}
         }
     }
+}
+
+/// Returns the alert for an authority that ends soon.
+fn alert_for_end(
+    kind: AuthorityKind,
+    authorities: &LiveAuthorities,
+    now: SystemTime,
+) -> Option<Alert> {
+    let issuer = authorities.get(kind)?;
+    let end = issuer.authority().not_after();
+    (end < now + EXPIRY_NOTICE).then(|| Alert {
+        cause: "ca.expiring",
+        message: format!(
+            "the {kind} certificate authority ends on {}: `nexudus-proxy ca rotate {kind}` makes \
+             another one",
+            humantime::format_rfc3339_seconds(end)
+        ),
+    })
 }
 
 fn alert_for(status: &SessionStatus) -> Option<Alert> {
@@ -96,14 +138,20 @@ async fn has_password(credentials: &Credentials) -> bool {
         || !matches!(credentials.load().await, Err(credentials::Error::Missing(_)))
 }
 
+impl Call {
+    async fn run(&self, alert: &Alert) {
+        run_command(&self.command, alert, &self.profile).await;
+    }
+}
+
 async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
     let Some((program, arguments)) = argv.split_first() else { return };
-    tracing::warn!(cause = alert.cause, error = alert.message, "the session needs a person");
+    tracing::warn!(cause = alert.cause, error = alert.message, "a person is needed");
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env("NEXUDUS_NOTIFY_CAUSE", alert.cause)
-        .env("NEXUDUS_NOTIFY_MESSAGE", &alert.message)
+        .env("NEXUDUS_NOTIFY_MESSAGE", with_profile_flag(&alert.message, profile))
         .env("NEXUDUS_NOTIFY_PROFILE", profile)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

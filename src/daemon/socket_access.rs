@@ -98,3 +98,17 @@ pub(super) fn notes(config: &Config, listening: &Listening) -> Vec<String> {
 pub(super) fn notes(_: &Config, _: &Listening) -> Vec<String> {
     vec![]
 }
+
+/// Says what to change where an address of `key` cannot be listened on.
+pub(super) fn hint_for(key: &str) -> &'static str {
+    match key {
+        "admin.listen" => {
+            "Give admin.listen another port, or leave it off. A profile takes the file's, unless \
+             [profile.NAME.admin] has a `listen` of its own."
+        }
+        "admin.health_listen" => "Give admin.health_listen another address, or leave it off.",
+        "listen.tls" => "Give listen.tls another port, or leave it empty.",
+        "forward_proxy.listen" => "Give forward_proxy.listen another port, or leave it off.",
+        _ => "Give `listen` in [[host]] another port.",
+    }
+}

@@ -92,9 +92,7 @@ impl StandaloneSession {
 pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
     let tls = upstream::load_tls_config(config.upstream.ca_file.as_deref())?;
     // A daemon listens where it is configured to: a login there would be one at ourselves.
-    let hosts = config.hosts.iter().flat_map(|host| &host.listen);
-    let resolver =
-        resolver(config, OwnSockets::new(config.listen.tcp.iter().chain(hosts).copied()));
+    let resolver = resolver(config, OwnSockets::new(config.addresses()));
     let throttle = Throttle::new(&config.throttle, Clock::system());
     http_issuer(config, &tls, &resolver, throttle)
 }

@@ -1,6 +1,7 @@
 //! The routes of the data plane: the sockets, and a gateway for each upstream origin.
 
 use std::iter;
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use http::HeaderValue;
 
 use super::Error;
 use super::data_plane::DataListener;
+use super::origin_listeners::OriginListeners;
+use crate::ca::LiveAuthorities;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Origin, Paths};
-use crate::gateway::{ClientAuthenticator, Gateway, Guard, HeaderPolicy, Policy};
+use crate::gateway::{ClientAuthenticator, Gateway, Guard, HeaderPolicy, ListenerKind, Policy};
 use crate::listen::{self, BoundSocket};
 use crate::peer::UserAcl;
 use crate::session::Session;
@@ -25,6 +28,8 @@ use crate::upstream::{BodyBuffer, HeadLimits, HttpProxy, Resolver, Upstream, Ups
 pub(super) struct Listeners {
     pub(super) api: Vec<BoundSocket>,
     pub(super) hosts: Vec<Vec<BoundSocket>>,
+    pub(super) tls: Vec<BoundSocket>,
+    pub(super) forward: Vec<BoundSocket>,
     #[cfg(target_os = "linux")]
     pub(super) port_reservations: Vec<listen::PortReservation>,
 }
@@ -47,17 +52,23 @@ impl Listeners {
         if api.is_empty() {
             return Err(Error::NoListeners);
         }
-        let hosts = config.hosts.iter().map(|host| {
-            let opened = listen::bind_tcp(&host.listen);
-            opened.map_err(|source| Error::ListenAt { key: "host.listen", source })
-        });
+        let open = |key, addresses: &[SocketAddr]| {
+            listen::bind_tcp(addresses).map_err(|source| Error::ListenAt { key, source })
+        };
+        let hosts = config.hosts.iter().map(|host| open("host.listen", &host.listen));
         let hosts: Vec<Vec<BoundSocket>> = hosts.collect::<Result<_, _>>()?;
+        let tls = open("listen.tls", &config.listen.tls)?;
+        let forward = open("forward_proxy.listen", config.forward_proxy.listen.as_slice())?;
         #[cfg(target_os = "linux")]
-        let port_reservations =
-            listen::reserve_other_family(api.iter().chain(hosts.iter().flatten()))?;
+        let port_reservations = {
+            let all = api.iter().chain(hosts.iter().flatten()).chain(&tls).chain(&forward);
+            listen::reserve_other_family(all)?
+        };
         Ok(Self {
             api,
             hosts,
+            tls,
+            forward,
             #[cfg(target_os = "linux")]
             port_reservations,
         })
@@ -128,16 +139,18 @@ pub(super) struct RouteBuilder<'a> {
     pub(super) throttle: &'a Throttle,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) resolver: Resolver,
+    pub(super) authorities: &'a LiveAuthorities,
     pub(super) clock: Clock,
 }
 
 impl RouteBuilder<'_> {
-    /// Builds a route for the sockets of the API, and one for those of each `[[host]]`.
+    /// Builds a route for the sockets of the API, one for those of each `[[host]]`, and what serves
+    /// the others.
     pub(super) fn build(
         &self,
-        api: Vec<BoundSocket>,
-        hosts: Vec<Vec<BoundSocket>>,
+        sockets: &mut Listeners,
     ) -> Result<(Vec<DataListener>, Vec<Route>), Error> {
+        let (api, hosts) = (mem::take(&mut sockets.api), mem::take(&mut sockets.hosts));
         let mut listeners = vec![];
         let mut routes = vec![];
         let origins = self.config.hosts.iter().map(|host| &host.origin);
@@ -149,9 +162,19 @@ impl RouteBuilder<'_> {
                 Throttle::new(&self.config.throttle, self.clock.clone())
             };
             let route = self.build_route(origin, throttle, &sockets)?;
-            listeners.extend(sockets.into_iter().map(|socket| (socket, route.gateway.clone())));
+            let kind = ListenerKind::Http(route.gateway.clone());
+            listeners.extend(sockets.into_iter().map(|socket| (socket, kind.clone())));
             routes.push(route);
         }
+        let (tls, forward) = (mem::take(&mut sockets.tls), mem::take(&mut sockets.forward));
+        let named = OriginListeners {
+            config: self.config,
+            authorities: self.authorities,
+            clock: &self.clock,
+            resolver: self.resolver.clone(),
+            gateways: routes.iter().map(|route| route.gateway.clone()).collect(),
+        };
+        listeners.extend(named.build(tls, forward)?);
         Ok((listeners, routes))
     }
 
@@ -201,6 +224,7 @@ pub(super) fn build_gateway(
     let keys = ClientAuthenticator::new(access.clients.clone(), is_key_needed);
     let users = access.users.clone();
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys)
+        .with_origin(upstream.origin())
         .with_websockets(config.upstream.upgrade);
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
         .with_cookies(config.policy.cookies);

@@ -175,6 +175,24 @@ pub(super) fn extract_key(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
     headers.iter().find_map(|(name, value)| key_in_header(name, value, &mut left).ok().flatten())
 }
 
+/// Takes every key out of a request that goes to another host.
+///
+/// # Errors
+///
+/// [`Error::Misplaced`] and [`Error::Malformed`] where a key stands in a wrong place.
+pub(super) fn remove_keys(head: &mut Parts) -> Result<(), Error> {
+    let mut left = MAX_DECODED_BYTES;
+    reject_key_in_target_within(&head.uri, &mut left)?;
+    let mut holding = vec![];
+    for (name, value) in &head.headers {
+        if key_in_header(name, value, &mut left)?.is_some() {
+            holding.push(name.clone());
+        }
+    }
+    holding.iter().for_each(|name| drop(head.headers.remove(name)));
+    Ok(())
+}
+
 /// Rejects a target that contains a key: every log on the way contains the target.
 pub(super) fn reject_key_in_target(uri: &Uri) -> Result<(), Error> {
     let mut left = MAX_DECODED_BYTES;

@@ -17,6 +17,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::forward_proxy::PlainBody;
 use crate::throttle::ResponseHead;
 use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 
@@ -25,6 +26,8 @@ use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 pub(super) enum Content {
     /// Bytes of ours, until they are taken.
     Own(Option<Bytes>),
+    /// That of another host, which the forward proxy passes on.
+    Plain(Box<PlainBody>),
     /// The upstream's, of which nothing has been read.
     Unread(ResponseBody),
     /// The upstream's, of which the beginning has been read.
@@ -79,7 +82,7 @@ impl Content {
     /// Returns the beginning of the body, if it has been read.
     pub(super) fn text(&self) -> &[u8] {
         match self {
-            Self::Own(_) | Self::Unread(_) => &[],
+            Self::Own(_) | Self::Plain(_) | Self::Unread(_) => &[],
             Self::Peeked(body) => &body.text,
         }
     }
@@ -98,6 +101,7 @@ impl Content {
     pub(super) async fn discard(self, limit: usize) {
         match self {
             Self::Own(_) => {}
+            Self::Plain(body) => body.discard(limit).await,
             Self::Unread(body) => body.discard(limit).await,
             Self::Peeked(body) => body.rest.discard(limit).await,
         }
@@ -106,7 +110,7 @@ impl Content {
     /// Lets the next response on the connection use the memory of these headers.
     pub(super) fn recycle_headers(&mut self, headers: HeaderMap) {
         match self {
-            Self::Own(_) => {}
+            Self::Own(_) | Self::Plain(_) => {}
             Self::Unread(body) => body.recycle_headers(headers),
             Self::Peeked(body) => body.rest.recycle_headers(headers),
         }
@@ -116,7 +120,7 @@ impl Content {
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match self {
             Self::Unread(body) => body.take_upgraded(),
-            Self::Own(_) | Self::Peeked(_) => None,
+            Self::Own(_) | Self::Plain(_) | Self::Peeked(_) => None,
         }
     }
 }
@@ -153,6 +157,7 @@ impl Body for Content {
             Self::Own(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
+            Self::Plain(body) => return Pin::new(&mut **body).poll_frame(cx),
             Self::Unread(body) => return Pin::new(body).poll_frame(cx),
             Self::Peeked(body) => body,
         };
@@ -173,6 +178,7 @@ impl Body for Content {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
+            Self::Plain(body) => body.is_end_stream(),
             Self::Unread(body) => body.is_end_stream(),
             Self::Peeked(body) => {
                 body.read.is_empty() && body.error.is_none() && body.rest.is_end_stream()
@@ -185,6 +191,7 @@ impl Body for Content {
             Self::Own(bytes) => {
                 return SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
             }
+            Self::Plain(body) => return body.size_hint(),
             Self::Unread(body) => return body.size_hint(),
             Self::Peeked(body) => body,
         };

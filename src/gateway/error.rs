@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{guard, policy};
+use crate::forward_proxy;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{session, throttle, upstream};
 
@@ -37,6 +38,9 @@ pub(super) enum Error {
         /// The upstream.
         origin: Arc<str>,
     },
+    /// The forward proxy refuses the request, or cannot reach its host.
+    #[error(transparent)]
+    Forward(#[from] forward_proxy::Error),
     /// More connections than `limits.connections`.
     #[error("too many local connections are open")]
     Overloaded,
@@ -86,6 +90,7 @@ impl Problem for Error {
                 }
             },
             Self::Loop { .. } => ProblemKind::UpstreamLoop.into(),
+            Self::Forward(error) => error.details(),
             Self::Overloaded => soon(ProblemKind::TooManyConnections.into()),
             Self::Draining => soon(ProblemKind::DaemonStopping.into()),
             Self::NoDaemon { hint, .. } => soon(ProblemKind::NoDaemonServes.with_hint(*hint)),

@@ -30,7 +30,7 @@ use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, token_path};
 use crate::clients::{self, KeyError};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
 use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
@@ -40,6 +40,8 @@ use crate::telemetry::escape_truncated;
 #[derive(Clone, Debug)]
 pub struct Guard {
     hosts: OwnHosts,
+    /// The hosts of requests that a client has meant for the upstream itself.
+    origin_hosts: Option<OwnHosts>,
     max_target_bytes: usize,
     users: UserAcl,
     client_auth: ClientAuthenticator,
@@ -57,7 +59,14 @@ impl Guard {
         client_auth: ClientAuthenticator,
     ) -> Self {
         let hosts = OwnHosts::new(bound, extra);
-        Self { hosts, max_target_bytes, users, client_auth, has_websockets: false }
+        let (origin_hosts, has_websockets) = (None, false);
+        Self { hosts, origin_hosts, max_target_bytes, users, client_auth, has_websockets }
+    }
+
+    /// Accepts the host of `origin`, and no other, on connections that were meant for it.
+    #[must_use]
+    pub fn with_origin(self, origin: &Origin) -> Self {
+        Self { origin_hosts: Some(OwnHosts::of_origin(origin)), ..self }
     }
 
     /// Admits requests for a WebSocket, if `is_enabled`.
@@ -149,7 +158,12 @@ pub(super) fn admit_current<'a, B: Send + 'a>(
 type Checked = Result<(ClientIdentity, bool), Error>;
 
 fn is_outdated(checked: &Checked) -> bool {
-    matches!(checked, Err(Error::Client(client_auth::Error::InvalidKey(KeyError::Changed))))
+    matches!(checked, Err(Error::Client(error)) if is_outdated_key(error))
+}
+
+/// Says whether the clients must be read again before a key can be judged.
+pub(super) fn is_outdated_key(error: &client_auth::Error) -> bool {
+    *error == client_auth::Error::InvalidKey(KeyError::Changed)
 }
 
 fn conclude<B>(
@@ -165,7 +179,7 @@ fn conclude<B>(
 
 /// Returns the client, and whether the request opens a WebSocket.
 fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
-    check_framing(head)?;
+    check_framing(head.version, &head.headers)?;
     if has_too_many_options(&head.headers) {
         return Err(Error::TooManyOptions);
     }
@@ -174,11 +188,13 @@ fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
     })?;
     check_target(&head.method, &head.uri)?;
     let is_unix = matches!(sender.peer, Peer::Unix { .. });
-    let host = if is_unix { any_host(&head.headers)? } else { host(head, &guard.hosts)? };
+    let origin = guard.origin_hosts.as_ref().filter(|_| sender.means_origin());
+    let hosts = origin.unwrap_or(&guard.hosts);
+    let host = if is_unix { any_host(&head.headers)? } else { host(head, hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;
-    let is_foreign = host.is_some_and(|host| !guard.hosts.contains(host));
-    if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, &guard.hosts) {
-        return Err(Error::ForeignHost);
+    let is_foreign = host.is_some_and(|host| !hosts.contains(host));
+    if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, hosts) {
+        return Err(if origin.is_some() { Error::MisdirectedHost } else { Error::ForeignHost });
     }
     check_origin(&head.headers)?;
     if !sender.is_allowed() {
@@ -198,9 +214,11 @@ fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
 /// not logged: the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
-        Error::ForeignHost | Error::Browser { .. } | Error::User(_) | Error::Client(_) => {
-            error.kind().code()
-        }
+        Error::ForeignHost
+        | Error::MisdirectedHost
+        | Error::Browser { .. }
+        | Error::User(_)
+        | Error::Client(_) => error.kind().code(),
         Error::Framing(_)
         | Error::Target(_)
         | Error::Host
@@ -229,13 +247,13 @@ fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
 }
 
 /// Rejects framing that hyper accepts although two servers could read it differently.
-fn check_framing(head: &Parts) -> Result<(), Error> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+pub(super) fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Error> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(Error::Framing("Transfer-Encoding is something other than `chunked`"));
     }
-    match head.version {
+    match version {
         Version::HTTP_11 => Ok(()),
         _ => Err(Error::Framing("Transfer-Encoding needs HTTP/1.1")),
     }

@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod error_response;
 mod explain;
+mod forward;
 mod guard;
 mod headers;
 mod in_flight;
@@ -23,10 +24,13 @@ mod outbound;
 mod path_interpretations;
 mod peer_identity;
 mod pending_body;
+mod pending_connection;
 mod policy;
 mod response_body;
 mod response_headers;
+mod run_responses;
 mod server;
+mod tls_listener;
 mod token_endpoint;
 mod token_path;
 mod websocket;
@@ -45,19 +49,22 @@ use self::client_auth::ClientIdentity;
 use self::content::Content;
 use self::error::Error;
 pub use self::explain::{Explanation, Question, explain};
+pub use self::forward::{ForwardListener, intercept, open_connect, send_plain};
 use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
+pub use self::pending_connection::{ListenerKind, PendingConnection};
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::server::{PendingConnection, Server};
-use crate::listen::OwnHosts;
+pub use self::run_responses::{no_daemon_response, reject_host};
+pub use self::server::Server;
+pub use self::tls_listener::TlsListener;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
-use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
+use crate::telemetry::{ActionFailure, RequestTiming, Stage, Step, UpstreamErrors};
 use crate::throttle::{Permit, ResponseHead, RetryDecision, Throttle};
 use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
 
@@ -125,9 +132,9 @@ impl Gateway {
         self.guard.users()
     }
 
-    /// Begins to measure a request whose head arrived at `started`: exactly, where a client is told.
-    fn begin_timing(&self, started: Instant) -> RequestTiming {
-        if self.has_server_timing {
+    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
+    fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
+        if self.has_server_timing || is_read {
             RequestTiming::exact_since(started)
         } else {
             RequestTiming::default()
@@ -151,7 +158,7 @@ impl Gateway {
         };
         *client = admitted.client().name();
         // The decision ends here: what lives on makes the future of every request larger.
-        let (allowed, body, counted) = match self.decide_and_count(admitted)? {
+        let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
@@ -170,7 +177,7 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure(Stage::Upstream, sending).await?;
+            let response = timing.measure_send(sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
@@ -193,7 +200,9 @@ impl Gateway {
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
+        timing: &mut RequestTiming,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+        timing.mark(Step::Guard);
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
             Decision::Forward(allowed, _) if allowed.awaits_command() => None,
@@ -201,6 +210,7 @@ impl Gateway {
             Decision::Options(client) => policy::count(client)?,
             Decision::TokenEndpoint(..) => None,
         };
+        timing.mark(Step::Policy);
         Ok((decision, counted))
     }
 
@@ -363,26 +373,6 @@ enum Next<'a> {
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
-}
-
-/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
-/// where the request is for us.
-pub fn reject_host(
-    profile: &str,
-    request: &http::request::Parts,
-    ours: &OwnHosts,
-) -> Option<Response<ProxyBody>> {
-    let error = guard::check_host(request, ours).err()?;
-    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
-}
-
-/// Makes the response of a command whose daemon, of `profile`, cannot be reached.
-pub fn no_daemon_response(
-    profile: &str,
-    why: impl std::error::Error + Send + Sync + 'static,
-    hint: &'static str,
-) -> Response<ProxyBody> {
-    error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
 }
 
 fn body_kind(is_repeatable: bool) -> session::BodyKind {

@@ -18,6 +18,8 @@ pub struct ConnectionPeer {
     pub(super) telemetry: Arc<Telemetry>,
     /// The number of the list of users that was asked last, and in the lowest bit its answer.
     checked: AtomicU64,
+    /// Whether the client means the upstream itself, and so names its host.
+    means_origin: bool,
     info: OnceLock<Arc<PeerInfo>>,
     is_lookup_started: AtomicBool,
 }
@@ -27,7 +29,18 @@ impl ConnectionPeer {
     pub fn new(peer: Peer, access: PeerAccess, telemetry: Arc<Telemetry>) -> Self {
         let (info, is_lookup_started) = (OnceLock::new(), AtomicBool::new(false));
         let checked = AtomicU64::new(access.is_allowed().into());
-        Self { peer, access, telemetry, checked, info, is_lookup_started }
+        Self { peer, access, telemetry, checked, means_origin: false, info, is_lookup_started }
+    }
+
+    /// Marks a connection whose client means the upstream itself.
+    #[must_use]
+    pub(super) fn meaning_origin(self) -> Self {
+        Self { means_origin: true, ..self }
+    }
+
+    /// Says whether the client means the upstream itself.
+    pub(super) fn means_origin(&self) -> bool {
+        self.means_origin
     }
 
     /// Says whether this is a process of our own user.

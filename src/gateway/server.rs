@@ -1,38 +1,31 @@
 //! The server side of local connections: limits, timeouts, requests in their order, the end.
 
+mod connection;
+
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1::{self, Parts};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tracing::Instrument as _;
+use hyper::server::conn::http1;
 
-use super::catch_panic::catch_panic;
-use super::error::Error;
-use super::guard::encode_target;
+pub(super) use self::connection::ConnectionContext;
+use self::connection::log_early_end;
 use super::in_flight::InFlightRequest;
 use super::peer_identity::ConnectionPeer;
 use super::response_body::ProxyBody;
 use super::websocket::PendingUpgrade;
 use super::{Gateway, error_response};
-use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{
     ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, Rejections, ServerIo,
     Stream, Timeouts,
 };
 use crate::peer::{Peer, PeerAccess};
-use crate::telemetry::{AccessEntry, RequestTiming, Telemetry, ThreadConnection};
+use crate::telemetry::{Telemetry, ThreadConnection};
 
 /// Serves the connections of one or more listeners. Clones share the limits.
 #[derive(Clone, Debug)]
@@ -42,7 +35,7 @@ pub struct Server {
     rejections: Arc<Rejections>,
     limiter: ConnectionLimiter,
     drain: DrainSignal,
-    telemetry: Arc<Telemetry>,
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 impl Server {
@@ -80,6 +73,11 @@ impl Server {
         Self { limiter: self.limiter.clone(), ..fresh }
     }
 
+    /// Returns how many connections a server with these limits serves at once.
+    pub fn max_connections_of(limits: &Limits) -> usize {
+        ConnectionLimiter::new(limits.connections).max()
+    }
+
     /// Returns how many connections are served at once.
     pub fn max_connections(&self) -> usize {
         self.limiter.max()
@@ -91,19 +89,8 @@ impl Server {
         async move { telemetry.report_repeats().await }
     }
 
-    /// Counts a connection of this peer against its limit. Beyond the limit the connection is
-    /// closed.
-    ///
-    /// The peer is identified before anything is stored for its connection, so that another user
-    /// takes none of the owner's connections.
-    pub fn accept(&self, gateway: &Arc<ArcSwap<Gateway>>, peer: Peer) -> Option<PendingConnection> {
-        let access = gateway.load().users().classify(&peer);
-        let permit = self.acquire(&peer, access)?;
-        let (server, gateway) = (self.clone(), gateway.clone());
-        Some(PendingConnection { server, gateway, peer, access, permit })
-    }
-
-    fn acquire(&self, peer: &Peer, access: PeerAccess) -> Option<ConnectionPermit> {
+    /// Counts a connection against the limit of its class.
+    pub(super) fn acquire(&self, peer: &Peer, access: PeerAccess) -> Option<ConnectionPermit> {
         let acquired = self.limiter.acquire(peer, access);
         if let Err(limit) = &acquired
             && self.telemetry.rejected_connections.is_first(limit)
@@ -117,39 +104,77 @@ impl Server {
 
     /// Serves one connection to its end.
     ///
-    /// Each request loads the current gateway, so that a reload ends no connection.
-    async fn serve(
+    /// Each request loads the current gateway, so that a reload ends no connection. `prepare` changes
+    /// the request first.
+    pub(super) async fn serve(
         self,
-        gateway: Arc<ArcSwap<Gateway>>,
+        context: ConnectionContext,
         stream: Stream,
-        sender: ConnectionPeer,
-        (permit, thread): (ConnectionPermit, ThreadConnection),
+        permit: ConnectionPermit,
+        prepare: impl Fn(&mut Request<Incoming>),
     ) {
-        let _open = self.telemetry.metrics.open_connection();
-        let (state, upgrade) = (Arc::new(ConnectionState::new()), PendingUpgrade::default());
+        let upgrade = PendingUpgrade::default();
+        let respond = |mut request, in_flight| {
+            prepare(&mut request);
+            context.respond(&context.gateway, request, in_flight, &upgrade)
+        };
+        let served = self.serve_requests(&context, stream, &permit, respond).await;
+        if let Some((stream, unread)) = served
+            && upgrade.is_set()
+        {
+            let upgraded = upgrade.run(stream, unread, self.drain);
+            Box::pin(context.unless_revoked(upgraded)).await;
+        }
+    }
+
+    /// Serves requests until the connection ends or a response hands it over. Returns it then, with
+    /// the bytes that the client has sent ahead.
+    pub(super) async fn serve_requests<F>(
+        &self,
+        context: &ConnectionContext,
+        stream: Stream,
+        permit: &ConnectionPermit,
+        respond: impl Fn(Request<Incoming>, InFlightRequest) -> F,
+    ) -> Option<(Stream, Bytes)>
+    where
+        F: Future<Output = Result<Response<ProxyBody>, Infallible>>,
+    {
         let mut http = self.http.clone();
         http.keep_alive(permit.can_keep_alive());
-        let timeouts = self.timeouts(&permit, &sender);
+        let timeouts = self.timeouts(permit, &context.sender);
         let (rejections, telemetry) = (self.rejections.clone(), self.telemetry.clone());
-        let mut io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
-        let (drain, has_room) = (self.drain.clone(), permit.has_room());
-        let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
+        let mut io = ServerIo::new(stream, context.state(), timeouts, rejections, telemetry);
         loop {
-            let (ended, returned, unread) = context.serve_requests(&http, io, &upgrade).await;
+            let (ended, returned, unread) = context.serve_requests(&http, io, &respond).await;
             io = returned;
             match ended {
-                Ok(()) if upgrade.is_set() => {
-                    let upgraded = upgrade.run(io.into_stream(), unread, self.drain);
-                    return Box::pin(context.unless_revoked(upgraded)).await;
-                }
-                Ok(()) => return,
+                Ok(()) => return Some((io.into_stream(), unread)),
                 Err(_) if io.reread_encoded(&unread) => {}
                 Err(error) => {
                     log_early_end(&context.sender, &error);
-                    return Box::pin(io.send_rejection(&error, &unread)).await;
+                    Box::pin(io.send_rejection(&error, &unread)).await;
+                    return None;
                 }
             }
         }
+    }
+
+    /// Makes the state of a new connection.
+    pub(super) fn context(
+        &self,
+        gateway: &Arc<ArcSwap<Gateway>>,
+        sender: ConnectionPeer,
+        permit: &ConnectionPermit,
+        thread: ThreadConnection,
+    ) -> ConnectionContext {
+        let (state, drain) = (Arc::new(ConnectionState::new()), self.drain.clone());
+        let (gateway, has_room) = (gateway.clone(), permit.has_room());
+        ConnectionContext { gateway, sender, state, drain, has_room, thread }
+    }
+
+    /// Returns how long a client may take for what it sends at once: a head, a handshake.
+    pub(super) fn head_timeout(&self) -> Duration {
+        self.timeouts.head
     }
 
     fn timeouts(&self, permit: &ConnectionPermit, sender: &ConnectionPeer) -> Timeouts {
@@ -168,201 +193,6 @@ impl Server {
     }
 }
 
-/// A connection that has its place and is not served yet: any thread can serve it.
-#[derive(Debug)]
-pub struct PendingConnection {
-    server: Server,
-    gateway: Arc<ArcSwap<Gateway>>,
-    peer: Peer,
-    access: PeerAccess,
-    permit: ConnectionPermit,
-}
-
-impl PendingConnection {
-    /// Serves the connection to its end, on the thread whose load it counts for.
-    pub async fn serve(self, stream: Stream, thread: ThreadConnection) {
-        let Self { server, gateway, peer, mut access, mut permit } = self;
-        if let PeerAccess::Unresolved(uid) = access {
-            access = gateway.load_full().users().resolve(uid).await;
-            let Some(resolved) = server.acquire(&peer, access) else { return };
-            permit = resolved;
-        }
-        if access == PeerAccess::Guest {
-            stream.disable_reset();
-        }
-        let can_keep_alive = permit.can_keep_alive();
-        let span = tracing::debug_span!("connection", uid = peer.uid());
-        let sender = ConnectionPeer::new(peer, access, server.telemetry.clone());
-        let serving = server.serve(gateway, stream, sender, (permit, thread)).instrument(span);
-        let mut serving = pin!(serving);
-        if can_keep_alive {
-            serving.await;
-        } else {
-            // The timeout holds however slowly the peer reads the rejection, or sends the body that
-            // is not read.
-            tokio::time::timeout(REJECTION_TIMEOUT, &mut serving).await.ok();
-        }
-    }
-}
-
-/// The state that the requests of one connection share.
-#[derive(Debug)]
-struct ConnectionContext {
-    gateway: Arc<ArcSwap<Gateway>>,
-    sender: ConnectionPeer,
-    state: Arc<ConnectionState>,
-    drain: DrainSignal,
-    has_room: bool,
-    thread: ThreadConnection,
-}
-
-impl ConnectionContext {
-    /// Serves requests until the connection ends. Returns it, with the bytes that hyper has received
-    /// and not processed.
-    async fn serve_requests(
-        &self,
-        http: &http1::Builder,
-        io: ServerIo,
-        upgrade: &PendingUpgrade,
-    ) -> (hyper::Result<()>, ServerIo, Bytes) {
-        let service = service_fn(|mut request: Request<Incoming>| {
-            encode_target(request.uri_mut());
-            let (in_flight, span) = self.begin(&request);
-            let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
-            // hyper keeps this future inside its connection: no allocation per request.
-            catch_panic(self.respond(request, in_flight, upgrade).instrument(span), on_panic)
-        });
-        let mut connection = http.serve_connection(TokioIo::new(io), service);
-        let mut drain = self.drain.clone();
-        let ended = tokio::select! {
-            // Bytes that have arrived are read before the end is considered.
-            biased;
-            ended = &mut connection => ended,
-            () = wait_for_drain(&mut drain, &self.state) => {
-                Pin::new(&mut connection).graceful_shutdown();
-                tokio::select! {
-                    ended = &mut connection => ended,
-                    () = drain.wait_end() => (&mut connection).await,
-                }
-            }
-        };
-        let Parts { io, read_buf, .. } = connection.into_parts();
-        (ended, io.into_inner(), read_buf)
-    }
-
-    fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
-        self.state.begin_request();
-        self.thread.count_request();
-        let identity = || self.sender.identity_to_log();
-        let telemetry = &self.sender.telemetry;
-        let access = AccessEntry::begin(telemetry, request, loggable_path, identity);
-        let span = access.span();
-        (InFlightRequest::new(self.state.clone(), access, self.drain.track(), request.body()), span)
-    }
-
-    /// Relays a WebSocket until a reload takes the access away from its peer: no further request
-    /// would notice.
-    async fn unless_revoked(&self, upgraded: impl Future<Output = ()>) {
-        tokio::select! {
-            () = upgraded => {}
-            () = self.wait_revoked() => {}
-        }
-    }
-
-    async fn wait_revoked(&self) {
-        while self.sender.is_allowed() {
-            tokio::time::sleep(REVOCATION_POLL_INTERVAL).await;
-            let gateway = self.gateway.load_full();
-            if let Some(uid) = self.sender.recheck(gateway.users()) {
-                self.sender.resolve(gateway.users(), uid).await;
-            }
-        }
-    }
-
-    /// Responds to one request; `upgrade` receives the connection that a WebSocket continues with.
-    async fn respond(
-        &self,
-        request: Request<Incoming>,
-        mut in_flight: InFlightRequest,
-        upgrade: &PendingUpgrade,
-    ) -> Result<Response<ProxyBody>, Infallible> {
-        let mut timing = RequestTiming::default();
-        let (mut response, is_refused) = if self.has_room {
-            let gateway = self.gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started());
-            let mut client = None;
-            if let Some(uid) = self.sender.recheck(gateway.users()) {
-                // Boxed, because few requests need it: those right after a reload.
-                Box::pin(self.sender.resolve(gateway.users(), uid)).await;
-            }
-            let handled = {
-                let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
-                unless_drained(&self.drain, pin!(handling)).await
-            };
-            match handled {
-                Some(handled) => {
-                    let is_refused = handled.is_err();
-                    (gateway.finish_response(handled, client, &timing), is_refused)
-                }
-                None => (error_response::render(&Error::Draining), true),
-            }
-        } else {
-            (error_response::render(&Error::Overloaded), true)
-        };
-        let is_cut = is_refused && in_flight.has_long_body();
-        if is_cut || self.sender.must_close(&response) || self.should_move(&response) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        in_flight.record_response(&response, &timing);
-        if let Some(upgraded) = response.body_mut().take_upgraded() {
-            upgrade.set(upgraded, in_flight, response.extensions_mut().remove());
-            return Ok(response);
-        }
-        Ok(response.map(|body| body.with_in_flight(in_flight)))
-    }
-
-    /// Says whether the client should connect again after this response, to be served by another
-    /// thread. A WebSocket stays where it is.
-    fn should_move(&self, response: &Response<ProxyBody>) -> bool {
-        self.thread.is_retired() && !response.status().is_informational()
-    }
-}
-
-fn log_early_end(sender: &ConnectionPeer, error: &hyper::Error) {
-    // Errors of users who are not allowed are counted, not logged one by one.
-    if sender.is_allowed() {
-        tracing::debug!(%error, "a local connection ended early");
-    }
-}
-
-/// Waits until this connection is to end. A client that has just connected may still send its first
-/// request: only on a connection that was used before does a client expect to find it closed.
-async fn wait_for_drain(drain: &mut DrainSignal, state: &ConnectionState) {
-    drain.wait_begin().await;
-    // Arriving bytes wake the connection, and this future with it.
-    let used = poll_fn(|_| if state.is_new() { Poll::Pending } else { Poll::Ready(()) });
-    tokio::time::timeout(FIRST_REQUEST_TIMEOUT, used).await.ok();
-}
-
-/// Polls a future as long as the drain has not ended. Costs a read per wake-up, not a wait: the
-/// connection that carries this request is woken when the drain ends.
-fn unless_drained<F: Future>(
-    drain: &DrainSignal,
-    mut future: Pin<&mut F>,
-) -> impl Future<Output = Option<F::Output>> {
-    poll_fn(
-        move |cx| {
-            if drain.has_ended() { Poll::Ready(None) } else { future.as_mut().poll(cx).map(Some) }
-        },
-    )
-}
-
-/// How long a WebSocket may outlive the access of its user.
-const REVOCATION_POLL_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Longest time from connecting to the first request, when a stop comes in between.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// For peers that only get a rejection: a local one sends its head at once.
 const REJECTION_TIMEOUTS: Timeouts = {
     let seconds = Duration::from_secs(2);
@@ -373,9 +203,6 @@ const REJECTION_TIMEOUTS: Timeouts = {
         single_request: Some(seconds),
     }
 };
-
-/// Longest time from connecting to the end of a rejection.
-const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The default of hyper.
 const HYPER_MAX_HEADERS: usize = 100;

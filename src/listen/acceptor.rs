@@ -110,11 +110,13 @@ mod tests {
     use std::io::Write as _;
     use std::net::{SocketAddr, TcpStream as Client};
     use std::os::fd::AsRawFd as _;
+    use std::time::Duration;
 
     use nix::libc;
-    use nix::sys::socket::sockopt::{Linger, ReuseAddr};
+    use nix::sys::socket::sockopt::{Linger, ReuseAddr, SendTimeout};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
     use nix::sys::socket::{bind, connect, setsockopt, socket};
+    use nix::sys::time::{TimeVal, TimeValLike as _};
 
     use super::*;
     use crate::peer::User;
@@ -133,7 +135,14 @@ mod tests {
 
             let (mut dropped, mut accepted) = (0, vec![]);
             while accepted.is_empty() {
-                match acceptor.accept().await {
+                let next = tokio::time::timeout(Duration::from_secs(60), acceptor.accept()).await;
+                let next = next.unwrap_or_else(|_| {
+                    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+                    let port = format!(":{:04X} ", from.port());
+                    let ours: Vec<_> = table.lines().filter(|line| line.contains(&port)).collect();
+                    panic!("{dropped} dropped, and no other comes: {acceptor:?} {from} {ours:#?}")
+                });
+                match next {
                     Ok(connection) => accepted.push(connection),
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => dropped += 1,
                     Err(error) => panic!("{error}"),
@@ -188,6 +197,8 @@ mod tests {
         let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
         let made = socket(family, SockType::Stream, flags, None).unwrap();
         setsockopt(&made, ReuseAddr, &true).unwrap();
+        // A handshake that no end completes is an error, and no test that hangs.
+        setsockopt(&made, SendTimeout, &TimeVal::seconds(60)).unwrap();
         setsockopt(&made, Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
         if let Some(from) = from {
             bind(made.as_raw_fd(), &SockaddrStorage::from(from)).unwrap();

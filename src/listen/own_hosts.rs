@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::config::Origin;
+
 /// The hosts that are ours. The usual spellings are compared without an allocation.
 #[derive(Clone, Debug)]
 pub struct OwnHosts {
@@ -55,6 +57,19 @@ impl OwnHosts {
             usual: usual.collect(),
             hosts: own.chain(extra.iter().filter_map(|text| OwnHost::parse(text))).collect(),
             ports: bound.iter().map(SocketAddr::port).collect(),
+        }
+    }
+
+    /// Takes the host of an origin alone, for requests that a client meant for the origin itself:
+    /// with the port of the origin, with that of plain HTTP, or without one.
+    pub fn of_origin(origin: &Origin) -> Self {
+        let host = origin.host();
+        let name = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let usual = [name.clone(), format!("{name}:{}", origin.port())];
+        Self {
+            usual: usual.map(String::into_boxed_str).to_vec(),
+            hosts: vec![OwnHost { name: HostName::parse(&name), ports: HostPorts::Own }],
+            ports: vec![origin.port(), HTTP_PORT],
         }
     }
 
@@ -181,6 +196,19 @@ mod tests {
         ] {
             assert!(!own.contains(foreign.as_bytes()), "{foreign}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_its_own_name_and_nothing_of_this_machine() {
+        let own = OwnHosts::of_origin(&Origin::new("spaces.nexudus.com", 443));
+        for ours in ["spaces.nexudus.com", "Spaces.nexudus.com.:443", "spaces.nexudus.com:80"] {
+            assert!(own.contains(ours.as_bytes()), "{ours}");
+        }
+        for foreign in ["localhost", "127.0.0.1:443", "spaces.nexudus.com:444", "nexudus.com"] {
+            assert!(!own.contains(foreign.as_bytes()), "{foreign}");
+        }
+        let own = OwnHosts::of_origin(&Origin::new("2001:db8::1", 8443));
+        assert!(own.contains(b"[2001:db8::1]:8443"));
     }
 
     #[test]

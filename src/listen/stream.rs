@@ -1,6 +1,7 @@
 //! A local connection over TCP, a unix socket or a named pipe, with or without TLS.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -39,6 +40,48 @@ impl Stream {
         Self::Tls(Box::new(TlsServer::new(self, received, config)))
     }
 
+    /// Waits for the first byte of a connection, leaves it there, and says whether TLS begins with it.
+    /// `received` holds what was read before.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends before, or is not one over TCP.
+    pub async fn begins_with_tls(&self, received: &[u8]) -> io::Result<bool> {
+        if let Some(first) = received.first() {
+            return Ok(*first == TLS_HANDSHAKE);
+        }
+        let Self::Tcp(stream) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut first = [0];
+        match stream.peek(&mut first).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(first == [TLS_HANDSHAKE]),
+        }
+    }
+
+    /// Returns our own address of a connection over TCP.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok().map(|address| address.ip()),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+            #[cfg(windows)]
+            Self::Pipe(_) => None,
+            Self::Tls(tls) => tls.io().and_then(Self::local_ip),
+        }
+    }
+
+    /// Completes a TLS handshake before any request is read, and returns the name that the client
+    /// has asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails.
+    pub async fn complete_handshake(&mut self) -> io::Result<Option<String>> {
+        let Self::Tls(tls) = self else { return Ok(None) };
+        tls.complete_handshake().await?;
+        Ok(tls.server_name().map(str::to_owned))
+    }
+
     /// Says whether the connection speaks TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
@@ -70,6 +113,8 @@ impl Stream {
             Self::Tcp(_) => {}
             #[cfg(unix)]
             Self::Unix(_) => {}
+            #[cfg(windows)]
+            Self::Pipe(_) => {}
             Self::Tls(tls) => tls.io().into_iter().for_each(Self::disable_reset),
         }
     }
@@ -92,6 +137,9 @@ impl Stream {
         }
     }
 }
+
+/// The type of the first record of TLS (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A local connection between two runtimes.
 #[derive(Debug)]

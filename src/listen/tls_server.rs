@@ -52,6 +52,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> TlsServer<Io> {
         }
     }
 
+    /// Completes the handshake.
+    pub(super) async fn complete_handshake(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_open(cx).map_ok(drop)).await
+    }
+
     /// Completes the handshake, and returns the connection in plain text.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut PlainStream<Io>>>> {
         if let Phase::Handshake(accept) = &mut self.0 {

@@ -170,7 +170,7 @@ kinds! {
         );
     CredentialsUnavailable: "credentials.unavailable", "Credential store unavailable" =>
         Spec::unavailable().exits(ExitCode::CredentialStore).hint("Run `nexudus-proxy doctor`.");
-    SessionUnavailable: "session.unavailable", "No token" =>
+    SessionUnavailable: "session.unavailable", "No valid session" =>
         Spec::unavailable().exits(ExitCode::Network).hint(
             "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason.",
         );
@@ -207,6 +207,21 @@ kinds! {
             "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
              address of Nexudus.",
         );
+
+    // Requests to the forward proxy for other hosts.
+    HostNotForwarded: "forward.denied", "Not configured" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Only the configured hosts go through here: forward_proxy.other_hosts = \"tunnel\" lets \
+             other hosts through, and NO_PROXY goes around.",
+        );
+    DestinationProhibited: "forward.denied", "Destination refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).token("destination_ip_prohibited").hint(
+            "Name it in forward_proxy.allow, as host:port.",
+        );
+    DestinationNotResolved: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "dns_error").hint(NOTHING_SENT);
+    DestinationUnreachable: "forward.unreachable", "Host unreachable" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "destination_unavailable").hint(NOTHING_SENT);
 
     // The daemon.
     DaemonStopping: "daemon.draining", "Daemon stopping" =>
@@ -278,6 +293,16 @@ kinds! {
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(
             "Ask for /v1/events?kinds=ready,session,request, or for some of these kinds.",
+        );
+
+    // The page of `ui`.
+    PageToken: "ui.token", "Not this page" =>
+        Spec::denied(StatusCode::UNAUTHORIZED).hint(
+            "Open the link that the command `ui` printed; each start of the command has its own.",
+        );
+    PageCode: "ui.code", "Code refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Press Enter in the terminal of the command `ui` for another link, or start it again.",
         );
 
     // A command on this machine. No response carries these.

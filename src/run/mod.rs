@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use self::client::EphemeralClient;
 use self::command::ForwardedSignals;
+use crate::admin::client as admin;
 use crate::clients::{self, ClientPolicy};
 use crate::config::{Config, Paths};
 use crate::{children, daemon};
@@ -34,6 +35,17 @@ pub enum Error {
     /// No daemon serves the profile, and none could be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
+    /// The system's daemon does not answer, or refuses the client of this run.
+    #[error(transparent)]
+    System(#[from] admin::Error),
+    /// The system's daemon refuses the requests of this user.
+    #[error("{detail}")]
+    NotAdmitted {
+        /// What the daemon says.
+        detail: String,
+        /// A way out.
+        hint: String,
+    },
     /// The process that serves the profile has no login: the command would only get errors.
     #[error("not logged in")]
     NotLoggedIn {
@@ -56,25 +68,36 @@ pub enum Error {
 
 /// Runs the command as a client with this policy. Returns its exit code, as a shell reports it.
 ///
+/// `is_system`: the system's daemon serves the command and keeps its client; else the process that
+/// serves the profile does, or this one.
+///
 /// # Errors
 ///
 /// Everything that keeps the command from being started.
 pub async fn run(
     config: &Config,
     paths: &Paths,
+    is_system: bool,
     policy: ClientPolicy,
     argv: &[OsString],
 ) -> Result<u8, Error> {
-    let client = EphemeralClient::create(paths, policy)?;
     let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
+    let client = EphemeralClient::create(paths, is_system, policy).await?;
     // Ends with the command.
     let mut orphans = JoinSet::new();
     orphans.spawn(children::reap_orphans());
-    let leader = Arc::new(ProfileLeader::new(config, paths));
+    let leader = Arc::new(if is_system {
+        ProfileLeader::of_system(config, paths)
+    } else {
+        ProfileLeader::new(config, paths)
+    });
     let mut proxy = None;
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
-        leader.connect().await?;
+        let stream = leader.connect().await?;
+        if is_system {
+            run_proxy::require_admission(stream, &client.key).await?;
+        }
         leader.require_login().await?;
         let proxy = proxy.insert(RunProxy::start(leader.clone(), &client.key)?);
         let mut child = command::spawn(argv, proxy.address(), &client.key)?;
@@ -85,5 +108,6 @@ pub async fn run(
     proxy.iter().for_each(RunProxy::stop_accepting);
     leader.stop().await;
     drop(proxy);
+    client.revoke().await;
     Ok(command::exit_code(status?))
 }

@@ -15,17 +15,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Error as RunError;
-use crate::admin::api::{Event, Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
+use crate::admin::api::{
+    Event, Lifecycle, Listening, ReloadResult, Status, StopResult, UpstreamInfo,
+};
 use crate::admin::client::{self, AdminClient};
 use crate::admin::{DaemonCommand, Reply};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::daemon::{Daemon, Deps, Error, ProfileLock, StartLock};
+use crate::listen::Stream;
 use crate::session::SessionState;
 
 /// The process that serves the profile.
@@ -34,6 +37,8 @@ pub struct ProfileLeader {
     /// The configuration of a daemon in this process.
     config: Config,
     paths: Paths,
+    /// Whether the system's daemon serves: this process never does in its place.
+    is_system: bool,
     /// The daemon of this process. Locked while a connection waits for a change of the leader.
     local: Mutex<Option<LocalDaemon>>,
     /// Whether a person has stopped the daemon of this process.
@@ -62,6 +67,8 @@ impl ProfileLeader {
     pub fn new(config: &Config, paths: &Paths) -> Self {
         let mut config = config.clone();
         config.listen.tcp.clear();
+        config.listen.tls.clear();
+        config.forward_proxy.listen = None;
         config.listen.users.clear();
         config.listen.groups.clear();
         config.listen.unix = UnixSocket::Path(paths.run_socket());
@@ -70,10 +77,16 @@ impl ProfileLeader {
         Self {
             config,
             paths: paths.clone(),
+            is_system: false,
             local: Mutex::new(None),
             is_stopped: Arc::default(),
             address: ArcSwapOption::empty(),
         }
+    }
+
+    /// Connects to the system's daemon, whose sockets `paths` names, and to no other process.
+    pub fn of_system(config: &Config, paths: &Paths) -> Self {
+        Self { is_system: true, ..Self::new(config, paths) }
     }
 
     /// Returns the profile.
@@ -88,7 +101,7 @@ impl ProfileLeader {
     /// [`Error::Unreachable`] if the process that holds the profile cannot be connected to,
     /// [`Error::OtherUpstream`] if it has another upstream, [`Error::Stopped`] if a person has
     /// stopped the daemon of this process, and as [`Daemon::start`].
-    pub async fn connect(&self) -> Result<UnixStream, Error> {
+    pub async fn connect(&self) -> Result<Stream, Error> {
         let connect = async {
             match self.reconnect().await {
                 Some(stream) => Ok(stream),
@@ -100,15 +113,18 @@ impl ProfileLeader {
     }
 
     /// Connects where the last connection went, if the same process listens there.
-    async fn reconnect(&self) -> Option<UnixStream> {
+    async fn reconnect(&self) -> Option<Stream> {
         let address = self.address.load_full()?;
         let stream = UnixStream::connect(&address.socket).await.ok()?;
-        self.is_current(&address, &stream).await.then_some(stream)
+        self.is_current(&address, &stream).await.then_some(Stream::Unix(stream))
     }
 
-    async fn find_or_start(&self) -> Result<UnixStream, Error> {
+    async fn find_or_start(&self) -> Result<Stream, Error> {
         if let Some(stream) = self.find().await? {
             return Ok(stream);
+        }
+        if self.is_system {
+            return Err(self.unreachable(NOT_REACHED));
         }
         if self.is_stopped.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
@@ -129,12 +145,15 @@ impl ProfileLeader {
     }
 
     /// Connects to the process that serves the profile now, if there is one and it is not ending.
-    async fn find(&self) -> Result<Option<UnixStream>, Error> {
+    async fn find(&self) -> Result<Option<Stream>, Error> {
         let Some(status) = self.get::<Status>("/v1/status").await? else { return Ok(None) };
         if status.phase == Lifecycle::Draining {
             return Ok(None);
         }
         self.check_upstream(&status)?;
+        if self.is_system {
+            return Ok(connect_to_system(status.listening).await);
+        }
         let pid = Some(status.pid);
         let socket = status.listening.unix.ok_or_else(|| self.unreachable(NO_SOCKET))?;
         let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
@@ -143,7 +162,7 @@ impl ProfileLeader {
             return Ok(None);
         }
         self.address.store(Some(Arc::new(address)));
-        Ok(Some(stream))
+        Ok(Some(Stream::Unix(stream)))
     }
 
     /// Says whether a process with our upstream has this connection.
@@ -244,6 +263,22 @@ impl ProfileLeader {
     }
 }
 
+/// Connects to the system's daemon: to its unix socket where this user may open that, else by TCP. The
+/// daemon itself has named the addresses, on a socket that the system's directory holds.
+async fn connect_to_system(listening: Listening) -> Option<Stream> {
+    if let Some(socket) = listening.unix
+        && let Ok(stream) = UnixStream::connect(socket).await
+    {
+        return Some(Stream::Unix(stream));
+    }
+    for address in listening.tcp {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return Some(Stream::Tcp(stream));
+        }
+    }
+    None
+}
+
 /// Serves until the command has ended, a person stops the daemon, or another daemon requests the
 /// profile.
 async fn serve_until_handover(
@@ -287,6 +322,8 @@ fn listener_pid(stream: &UnixStream) -> Option<u32> {
 }
 
 const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
+
+const NOT_REACHED: &str = "it does not run, or accepts no connection of this user";
 
 const NO_RESPONSE: &str = "it does not answer";
 

@@ -9,9 +9,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::Either;
+use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
@@ -22,12 +23,13 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
-use super::ProfileLeader;
+use super::{Error as RunError, ProfileLeader};
 use crate::daemon::Error;
 use crate::gateway::{self, ProxyBody};
 use crate::listen::{self, BoundSocket, Listener, OwnHosts, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
 use crate::secret::Secret;
+use crate::session::endpoint::TOKEN_PATH;
 
 /// A running listener. Dropping it closes every connection that is not a WebSocket.
 #[derive(Debug)]
@@ -87,6 +89,36 @@ impl RunProxy {
     pub fn stop_accepting(&self) {
         self.accepting.send_replace(false);
     }
+}
+
+/// Asks the system's daemon for something small, to learn whether it admits this user: else each
+/// request of the command would be refused, and the command would not say why.
+///
+/// # Errors
+///
+/// [`RunError::NotAdmitted`] with the daemon's words.
+pub(super) async fn require_admission(stream: Stream, key: &Secret) -> Result<(), RunError> {
+    let asked = async {
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // It ends with this set.
+        let mut driving = JoinSet::new();
+        driving.spawn(connection);
+        // Answered by the daemon itself, after its guard.
+        let request = Request::get(TOKEN_PATH)
+            .header(HOST, "localhost")
+            .header(CLIENT_KEY_HEADER, key.expose())
+            .body(Empty::<Bytes>::new())
+            .expect("the parts are our own, and a key is ASCII");
+        let response = sender.send_request(request).await?;
+        let is_refused = response.status() == StatusCode::FORBIDDEN;
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok::<_, hyper::Error>(is_refused.then_some(body))
+    };
+    // A daemon that fails now is told of by the responses to the command.
+    let Ok(Some(body)) = asked.await else { return Ok(()) };
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let member = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    Err(RunError::NotAdmitted { detail: member("detail"), hint: member("hint") })
 }
 
 async fn accept(mut listener: Listener, target: Arc<Target>, mut accepting: watch::Receiver<bool>) {
@@ -227,6 +259,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::UnusedAddress(_)
         | Error::UserAgent(_)
         | Error::ClientKey(_)
+        | Error::LocalTls(_)
         | Error::Proxy(_)
         | Error::Client(_)
         | Error::DataPlane(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",

@@ -215,6 +215,22 @@ impl Service {
         }
     }
 
+    /// Starts the service anew if it runs. Its sockets stay open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub fn restart(&self, report: Reporter<'_>) -> Result<(), Error> {
+        self.require_installed()?;
+        match &self.manager {
+            Manager::Systemd(systemd) => {
+                systemd.restart(report).map_err(|error| self.explain_failure(error))
+            }
+            // These have no service of the machine, whose credentials are read at the start.
+            Manager::Launchd(_) | Manager::Task(_) => Ok(()),
+        }
+    }
+
     /// Stops the service and its sockets, so that no request starts it again. A task ends with its
     /// daemon ([`Service::ends_with_daemon`]).
     ///

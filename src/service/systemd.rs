@@ -82,7 +82,7 @@ impl Systemd {
             // An open socket cannot be moved under a daemon that uses it.
             self.stop(report)?;
         } else if is_other {
-            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(report)?;
+            self.restart(report)?;
         }
         self.systemctl_all(&["enable", "--quiet", "--now"]).run(report)
     }
@@ -124,6 +124,11 @@ impl Systemd {
     pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
         self.systemctl_all(&["start"]).run(report)
+    }
+
+    pub(super) fn restart(&self, report: Reporter<'_>) -> Result<(), Error> {
+        self.require_systemd()?;
+        self.systemctl(["try-restart", &self.name(&SERVICE)]).run(report)
     }
 
     pub(super) fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {

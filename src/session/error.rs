@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 pub use super::cause::Cause;
+use crate::config::UpstreamAuth;
 use crate::credentials::CredentialSource;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -21,7 +22,12 @@ pub enum Error {
     NotLoggedIn(#[source] Option<MissingLogin>),
     /// Nexudus refused the e-mail address or the password that was read from this source.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
-    Refused(CredentialSource),
+    Refused {
+        /// Where the login was read.
+        origin: CredentialSource,
+        /// The scheme by which it was offered: a cure of one is refused under the other.
+        auth: UpstreamAuth,
+    },
     /// The account has a second factor and no usable code is at hand.
     #[error("unauthorized: the account needs a 2FA code")]
     TotpRequired {
@@ -109,7 +115,7 @@ impl Problem for Error {
         let kind = match self {
             Self::Locked => ProblemKind::SessionLocked,
             Self::NotLoggedIn(_) => ProblemKind::NotLoggedIn,
-            Self::Refused(_) => ProblemKind::LoginRefused,
+            Self::Refused { .. } => ProblemKind::LoginRefused,
             Self::TotpRequired { .. } => ProblemKind::TotpRequired,
             Self::PasswordReset(_) => ProblemKind::PasswordReset,
             Self::Expired => ProblemKind::SessionExpired,
@@ -171,7 +177,7 @@ impl Error {
             Self::CredentialsUnavailable { cause: Some(cause), .. } => {
                 return Some(cause.hint()?.to_owned().into());
             }
-            Self::Refused(origin) => refused_hint(*origin),
+            Self::Refused { origin, auth } => return Some(refused_hint(*origin, *auth)),
             Self::TotpRequired { origin, .. } => totp_hint(*origin),
             Self::PasswordReset(origin) => {
                 let then = password_reset_hint(*origin);
@@ -205,7 +211,7 @@ impl Error {
             )) => true,
             Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused(_)
+            | Self::Refused { .. }
             | Self::TotpRequired { .. }
             | Self::PasswordReset(_)
             | Self::Expired
@@ -223,7 +229,7 @@ impl Error {
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused(_)
+            | Self::Refused { .. }
             | Self::TotpRequired { .. }
             | Self::PasswordReset(_)
             | Self::Expired => None,
@@ -241,7 +247,7 @@ impl Error {
             Self::Unavailable { cause, .. } => Self::Unavailable { retry_after: left, cause },
             other @ (Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused(_)
+            | Self::Refused { .. }
             | Self::TotpRequired { .. }
             | Self::PasswordReset(_)
             | Self::Expired) => other,
@@ -249,14 +255,15 @@ impl Error {
     }
 }
 
-/// Says that no attempt has failed yet, or when the next one follows.
+/// Says that no attempt has failed yet, or when the next one follows. The words hold under each
+/// scheme: under Basic there is no token.
 fn describe_attempt(retry_after: Duration, cause: Option<&Cause>) -> String {
     match (cause, retry_after.as_secs()) {
-        (None, _) => "no token yet: logging in".to_owned(),
-        (Some(_), 0) => "no valid token: the login failed and is tried again".to_owned(),
+        (None, _) => "logging in to Nexudus".to_owned(),
+        (Some(_), 0) => "the login failed and is tried again".to_owned(),
         (Some(_), secs) => {
             let next = humantime::format_duration(Duration::from_secs(secs));
-            format!("no valid token: the login failed, next try in {next}")
+            format!("the login failed, next try in {next}")
         }
     }
 }
@@ -278,26 +285,31 @@ fn login_hint(origin: CredentialSource) -> &'static str {
 
 /// Returns what to do where the login was refused. The daemon reads the login before each attempt,
 /// but systemd's and the environment's values are those of the start.
-fn refused_hint(origin: CredentialSource) -> &'static str {
-    match origin {
+fn refused_hint(origin: CredentialSource, auth: UpstreamAuth) -> Cow<'static, str> {
+    let correct = match origin {
         CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
-            ProblemKind::LoginRefused.hint().unwrap_or_default()
+            return ProblemKind::LoginRefused.hint().unwrap_or_default().into();
         }
         CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
-             service; this login is not tried again until `nexudus-proxy login --session-only` \
-             proves it."
+             service."
         }
         CredentialSource::Command => {
             "Have credentials.command print the right password, then run `nexudus-proxy refresh`; \
-             another credentials.email takes a restart. This login is not tried again until \
-             `nexudus-proxy login --session-only` proves it."
+             another credentials.email takes a restart."
         }
         CredentialSource::Environment => {
-            "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started; this login \
-             is not tried again until `nexudus-proxy login --session-only` proves it."
+            "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started."
         }
-    }
+    };
+    let proof = match auth {
+        UpstreamAuth::Bearer => "until `nexudus-proxy login --session-only` proves it",
+        // No session can be kept without the password, and a named source would forbid to store it.
+        UpstreamAuth::Basic => {
+            "until `nexudus-proxy login --credentials-source auto` proves and stores it"
+        }
+    };
+    format!("{correct} This login is not tried again {proof}.").into()
 }
 
 fn totp_hint(origin: CredentialSource) -> &'static str {
@@ -346,7 +358,24 @@ mod tests {
             passing.with_retry_after(Duration::from_secs(3)).retry_after(),
             Some(Duration::from_secs(3))
         );
-        let refused = Error::Refused(CredentialSource::Keychain);
+        let refused =
+            Error::Refused { origin: CredentialSource::Keychain, auth: UpstreamAuth::Bearer };
         assert_eq!(refused.with_retry_after(Duration::from_secs(3)).retry_after(), None);
+    }
+
+    #[test]
+    fn no_hint_of_a_refused_login_advises_what_its_scheme_refuses() {
+        for origin in [
+            CredentialSource::Systemd,
+            CredentialSource::Command,
+            CredentialSource::Environment,
+            CredentialSource::Keychain,
+            CredentialSource::File,
+        ] {
+            let hint = |auth| Error::Refused { origin, auth }.hint().into_owned();
+            assert!(!hint(UpstreamAuth::Basic).contains("--session-only"), "{origin}");
+            assert!(hint(UpstreamAuth::Basic).contains("`nexudus-proxy login"), "{origin}");
+            assert!(hint(UpstreamAuth::Bearer).contains("`nexudus-proxy login"), "{origin}");
+        }
     }
 }

@@ -118,6 +118,9 @@ impl Session {
     ///
     /// As [`Session::wait_ready`].
     pub async fn acquire(&self, body: BodyKind) -> Result<Bearer, Error> {
+        if self.auth == UpstreamAuth::Basic {
+            Box::pin(self.confirm_login()).await;
+        }
         if let Some(bearer) = self.cached(body) {
             return Ok(bearer);
         }
@@ -128,6 +131,16 @@ impl Session {
         // The token expired between the two lines.
         Box::pin(self.wait_ready(body)).await?;
         self.bearer()
+    }
+
+    /// Asks whether the login still works, if no response has said so lately: of requests that begin
+    /// together after a pause each would be a failed login, where the password was changed.
+    async fn confirm_login(&self) {
+        let now = self.shared.clock.boot();
+        let login = self.shared.latest().token.filter(|login| login.is_valid(now));
+        let Some(login) = login.filter(|_| !self.shared.is_login_confirmed(now)) else { return };
+        let rejection = RejectedToken { generation: login.generation, probes_started: 0 };
+        self.request_probe(rejection, None).await;
     }
 
     /// Returns the latest token if a request with such a body need not wait for another.
@@ -210,6 +223,9 @@ impl Session {
     /// from one that was revoked later.
     pub fn mark_valid(&self, generation: u64) {
         self.shared.mark_valid(generation);
+        if self.auth == UpstreamAuth::Basic {
+            self.shared.record_confirmed_login();
+        }
     }
 
     /// Returns the status for the command `status`.
@@ -231,6 +247,11 @@ impl Session {
     /// another account.
     pub async fn credentials_changed(&self) {
         self.call(SessionCommand::CredentialsChanged).await;
+    }
+
+    /// Has the next attempt offer a refused login: a person has proved that it works.
+    pub fn forget_refusal(&self) {
+        let _ = self.commands.send(SessionCommand::ForgetRefusal);
     }
 
     /// Renews now and waits for the outcome. A pair that is not on disk yet is written first: that

@@ -219,7 +219,7 @@ fn session_state(latest: &Snapshot, is_valid: bool, error: Option<&Error>) -> Se
         // The user may have done what was needed: an attempt is under way.
         Some(_) if latest.is_busy => SessionState::Waiting,
         Some(Error::NotLoggedIn(_)) => SessionState::NotLoggedIn,
-        Some(Error::Refused(_)) => SessionState::Refused,
+        Some(Error::Refused { .. }) => SessionState::Refused,
         Some(Error::TotpRequired { .. }) => SessionState::TotpRequired,
         Some(Error::PasswordReset(_)) => SessionState::PasswordReset,
         Some(Error::Expired) => SessionState::Expired,
@@ -304,7 +304,7 @@ mod tests {
             refresh_token_expires_in: None,
             error: Some(LastError {
                 code: "session.unavailable".into(),
-                sentence: "no valid token".into(),
+                sentence: "the login failed and is tried again".into(),
                 cause: None,
                 hint: "Wait.".into(),
             }),

@@ -159,6 +159,17 @@ impl Connector {
     }
 }
 
+/// Connects to the first of these addresses that accepts, and prepares the socket.
+///
+/// # Errors
+///
+/// The last failure.
+pub async fn connect_tcp(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let tcp = happy_eyeballs(addresses).await?;
+    socket::configure(&tcp)?;
+    Ok(tcp)
+}
+
 /// Connects to the first address that accepts (RFC 8305). Each has [`ATTEMPT_DELAY`] before the
 /// next address is tried too; a failure starts the next attempt at once.
 async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {

@@ -125,6 +125,31 @@ impl HttpProxy {
         url.map(|url| Self::parse(&url)).transpose()
     }
 
+    /// Returns the proxy on the way to a host that is asked over plain HTTP: `HTTP_PROXY` names it
+    /// where the environment does.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpProxy::parse`].
+    pub fn for_plain_http(proxy: &Proxy, host: &Origin) -> Result<Option<Self>, Error> {
+        let https = ["https_proxy", "HTTPS_PROXY"];
+        match proxy {
+            Proxy::None | Proxy::Url(_) => Self::from_config(proxy, host),
+            Proxy::System => Self::from_env(host, |name| {
+                let name = https
+                    .iter()
+                    .position(|it| *it == name)
+                    .map_or(name, |at| ["http_proxy", "HTTP_PROXY"][at]);
+                std::env::var(name).ok()
+            }),
+        }
+    }
+
+    /// Returns the value of `Proxy-Authorization`, if the URL holds a login.
+    pub fn login(&self) -> Option<&HeaderValue> {
+        self.login.as_ref()
+    }
+
     /// Returns the proxy as a URL, its login included.
     pub fn url(&self) -> &str {
         &self.url

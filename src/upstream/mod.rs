@@ -38,6 +38,7 @@ use http::HeaderValue;
 use tokio::sync::watch;
 
 pub use self::body_buffer::{BodyBuffer, ReplayBody};
+pub use self::connector::connect_tcp;
 use self::connector::{Connected, Connector};
 use self::counters::ConnectionCounters;
 pub use self::counters::ConnectionStats;

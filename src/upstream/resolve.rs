@@ -44,6 +44,11 @@ impl Resolver {
         Self { own, ..self }
     }
 
+    /// Returns the sockets that no name may lead to.
+    pub fn own_sockets(&self) -> &OwnSockets {
+        &self.own
+    }
+
     /// Returns the addresses of `host`, at least one.
     ///
     /// # Errors
@@ -55,6 +60,18 @@ impl Resolver {
         match found.iter().find(|address| self.own.contains(**address)) {
             Some(ours) => Err(io::Error::other(OwnSocket(*ours))),
             None => Ok(found),
+        }
+    }
+
+    /// Looks a name up once, and remembers nothing: for names that a client chooses.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be resolved within 5 s.
+    pub async fn look_up_once(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+            Err(_) => self.lookup(host.to_owned(), port).await,
         }
     }
 

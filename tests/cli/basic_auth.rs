@@ -2,12 +2,12 @@
 
 #![cfg(all(unix, feature = "demo"))]
 
-use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD};
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD};
 
 use crate::shared::eventually;
 use crate::support::daemon::{Nexudus, Served};
 use crate::support::home;
-use crate::support::login::{Place, place};
+use crate::support::login::{Place, place, place_of};
 
 #[test]
 fn login_proves_and_stores_the_login_without_a_token() {
@@ -92,15 +92,32 @@ fn the_commands_to_a_daemon_tell_the_truth() {
     assert!(nexudus.0.token_calls().is_empty());
 }
 
+/// The key and the secret of a published add-on stand in the places of e-mail and password.
+#[test]
+fn an_add_on_logs_in_by_its_key_and_secret() {
+    let place = basic_of(Account::new("4f1c-addon-key", "addon-secret"));
+
+    let told = place.given("login --password-stdin --email 4f1c-addon-key", "addon-secret\n");
+
+    assert!(told.contains("logged in as ") && told.ends_with("=> 0\n"), "{told}");
+    let mut command = place.home.command("run --");
+    let asking = "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers";
+    command.args(["sh", "-c", asking]).env("PATH", "/usr/bin:/bin");
+    let told = place.home.format_output(command.output().unwrap());
+    assert!(told.contains("200") && told.ends_with("=> 0\n"), "{told}");
+    assert!(place.simulator.token_calls().is_empty());
+}
+
 fn basic() -> Place {
-    let place = place();
+    basic_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
+}
+
+fn basic_of(account: Account) -> Place {
+    let place = place_of(account);
     place.configure(
         "key_command = [\"printf\", \"sixteen bytes ok\"]\n[credentials]\nsource = \"file\"",
     );
-    let file = place.home.path(".config/nexudus-proxy/config.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(file, text.replacen("[upstream]\n", "[upstream]\nauth = \"basic\"\n", 1))
-        .unwrap();
+    place.choose_basic();
     place
 }
 

@@ -20,6 +20,34 @@ pub(crate) fn an_old_password() {
     assert!(place.simulator.change_password(DEMO_EMAIL, "a-new-password"));
 
     place.is_cured("=> 4\n", "", "a-new-password");
+    a_login_that_basic_has_refused();
+}
+
+/// Under Basic there is no session to keep: the hint proves the login itself, from whichever source.
+fn a_login_that_basic_has_refused() {
+    let place = place();
+    let command = "[credentials]\nsource = \"command\"\nemail = \"ada@example.test\"\n\
+                   command = [\"printf\", \"demo-password\"]";
+    place.configure(&format!("key_command = [\"printf\", \"sixteen bytes ok\"]\n{command}"));
+    place.choose_basic();
+    assert!(place.simulator.change_password(DEMO_EMAIL, "another"));
+    assert!(place.home.run("whoami").ends_with("=> 4\n"));
+    // The login is right again, and still not tried: it was refused.
+    assert!(place.simulator.change_password(DEMO_EMAIL, DEMO_PASSWORD));
+    let said = place.home.run("whoami");
+    assert!(said.ends_with("=> 4\n"), "{said}");
+
+    let refused = place.given("login --password-stdin", DEMO_PASSWORD);
+    for hint in [said, refused] {
+        let line = commands(&hint).pop().unwrap_or_else(|| panic!("{hint}"));
+        let line = line.strip_prefix("nexudus-proxy ").unwrap();
+        assert_eq!(line, "login --credentials-source auto", "{hint}");
+        let shown = place.in_terminal(line, &[&format!("Password: ={DEMO_PASSWORD}")]);
+        assert!(shown.ends_with("=> 0\n"), "{shown}");
+    }
+
+    let said = place.home.run("whoami");
+    assert!(said.ends_with("=> 0\n"), "{said}");
 }
 
 pub(crate) fn a_second_factor() {

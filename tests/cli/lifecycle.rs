@@ -299,7 +299,7 @@ fn whoever_needs_a_command_is_told_it_with_the_profile() {
         serve.env_remove("NEXUDUS_EMAIL").env_remove("NEXUDUS_PASSWORD");
         serve.env("NEXUDUS_PROXY_POLICY_DENY", "[\"GET /denied\"]");
     });
-    let said = daemon.log_until("no token");
+    let said = daemon.log_until("no session");
     assert!(home.run("wait --profile work").ends_with("=> 3\n"));
     assert!(said.contains("`nexudus-proxy --profile work login`"), "{said}");
 

@@ -36,6 +36,27 @@ fn in_a_terminal_every_failure_has_its_words_and_its_code() {
     }
 }
 
+/// A window that is closed sends SIGHUP only to programs that it controls.
+#[test]
+fn a_terminal_that_goes_away_while_a_prompt_waits_ends_the_command() {
+    let place = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD));
+    for (typed, what, instead) in [
+        (&["E-mail: =!GONE"][..], "the e-mail address", "Give it with --email ADDRESS."),
+        (&[EMAIL, "Password: =!GONE"], "the password", STDIN_PASSWORD),
+        (&[EMAIL, "Password: =!EOF"], "the password", STDIN_PASSWORD),
+        (&[EMAIL, "Password: =wrong", "2 of 3 tries left=!GONE"], "the password", STDIN_PASSWORD),
+    ] {
+        let shown = place.in_terminal_with("--gone", "login --color never", typed);
+
+        let told = format!(
+            "error: the terminal's input ended before {what} was typed\nhint: {instead}\n=> 2\n"
+        );
+        assert!(shown.ends_with(&told), "{typed:?}: {shown}");
+    }
+    let asked = place.in_terminal_with("--gone", "service uninstall --purge", &["[y/N]=!GONE"]);
+    assert!(asked.contains("the terminal's input ended before your consent was typed"), "{asked}");
+}
+
 /// The account, what is typed at the prompts, and what is told.
 fn failures() -> [Failure; 5] {
     [
@@ -193,3 +214,5 @@ fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_passw
          hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n=> 7\n"
     ));
 }
+
+const STDIN_PASSWORD: &str = "Give it on standard input with --password-stdin.";

@@ -7,6 +7,8 @@ mod account_changes;
 mod ages;
 mod api;
 mod basic_auth;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod ca;
 mod cli_errors;
 mod clients;
 mod config;
@@ -63,4 +65,5 @@ mod small_things;
 mod stopped_daemon;
 mod supervision;
 mod support;
+mod ui;
 mod whoami;

@@ -79,6 +79,43 @@ fn the_sockets_of_a_killed_daemon_do_not_keep_the_next_one_from_starting() {
     eventually("the next one listens", || home.run("status").ends_with("=> 0\n"));
 }
 
+// https://github.com/SSLMate/certspotter/issues/101,
+// https://github.com/tailscale/tailscale/issues/20515: files of the state were empty after a loss of
+// power, and the daemon did not start.
+#[test]
+fn empty_files_of_the_state_keep_no_daemon_from_starting_and_let_nothing_in() {
+    let home = home();
+    let simulator = upstream(&home, "[session]\nkey = \"systemd\"\n");
+    home.write("credentials/nexudus-email", DEMO_EMAIL);
+    home.write("credentials/nexudus-password", DEMO_PASSWORD);
+    home.write("credentials/nexudus-key", "sixteen bytes or more");
+    let mut first = serve(&home, ":");
+    eventually("the session is saved", || home.run("whoami").ends_with("=> 0\n"));
+    let added = home.run("client add bot --read-only");
+    let key = added.lines().find(|line| line.starts_with("nxp_")).expect(&added).to_owned();
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    let state = home.path(".local/state/nexudus-proxy");
+    let files = files_below(&state).into_iter().filter(|path| path.is_file());
+    let emptied: Vec<_> = files.inspect(|path| fs::write(path, "").unwrap()).collect();
+    assert!(emptied.len() >= 4, "{emptied:?}");
+
+    let _next = serve(&home, ":");
+
+    eventually("the next one listens", || home.run("status").ends_with("=> 0\n"));
+    // The record of refused logins may have held one, and a lock.
+    let said = home.run("whoami");
+    assert!(said.contains("the session is locked") && said.ends_with("=> 1\n"), "{said}");
+    assert!(home.run("unlock").ends_with("=> 0\n"));
+    eventually("it is logged in", || home.run("whoami").ends_with("=> 0\n"));
+    let asked = home.command("api /api/auth/me").env("NEXUDUS_PROXY_KEY", &key).output().unwrap();
+    let asked = home.format_output(asked);
+    assert!(asked.contains("the file is left as it is") && asked.ends_with("=> 1\n"), "{asked}");
+    let listed = home.run("client list");
+    assert!(listed.contains("clients.json are damaged"), "{listed}");
+    assert_eq!(simulator.failed_logins(DEMO_EMAIL), 0);
+}
+
 /// Starts the daemon from a shell that runs this first.
 fn serve(home: &Home, first: &str) -> Serving {
     let log = fs::File::create(home.path("serve.log")).unwrap();

@@ -94,8 +94,6 @@ fn commands_for_the_systems_daemon_never_lead_in_a_circle() {
     }
     assert_eq!(
         home.run("--system run -- true"),
-        "! error: `run` serves its command from your own profile, and not from the system's daemon\n\
-         ! hint: Point the command at the system's daemon with the lines of `nexudus-proxy --system env`.\n\
-         => 125\n"
+        format!("! error: the daemon is not running\n! hint: {start}\n=> 125\n")
     );
 }

@@ -18,6 +18,7 @@ const ASKING: &[(&str, i32)] = &[
     ("status --json", 1),
     ("status --watch", 1),
     ("tail", 1),
+    ("ui --no-open", 1),
     ("api /api/x", 1),
     ("open /ContentDownload/x", 1),
     ("env", 1),
@@ -30,6 +31,10 @@ const ASKING: &[(&str, i32)] = &[
     ("unlock", 1),
     ("whoami", 1),
     ("logout", 1),
+    ("ca show", 1),
+    ("ca export localhost", 1),
+    ("ca trust --yes", 1),
+    ("ca rotate", 1),
     ("client list", 1),
     ("client add late", 1),
     ("client set late --read-only", 1),
@@ -39,6 +44,8 @@ const ASKING: &[(&str, i32)] = &[
     ("config show", 1),
     ("config path", 1),
     ("run -- true", 125),
+    // A silent process holds the addresses that a service would need.
+    ("service install", 1),
     ("serve --listen 127.0.0.1:0", 1),
 ];
 
@@ -47,10 +54,10 @@ const ASKING_NONE: &[&str] = &[
     "config init",
     "config check",
     "config schema",
+    "ca untrust",
     "completions bash",
     "man",
     // Where there is no service manager: `service.rs` and `tests/system` have one.
-    "service install",
     "service uninstall --yes",
     "service start",
     "service stop",

@@ -67,8 +67,7 @@ async fn a_wrong_password_is_one_failed_login_also_after_a_restart() {
             assert_eq!(answer.status(), 503);
             assert_eq!(problem_json(answer).await["code"], "session.refused");
         }
-        let refused = Error::Refused(CredentialSource::Memory);
-        assert_eq!(daemon.running.session().refresh().await, Err(refused));
+        assert_eq!(daemon.running.session().refresh().await, Err(refused()));
         assert_eq!(upstream.failed_logins(EMAIL), 1);
         setup = daemon.restart().await;
     }
@@ -112,6 +111,36 @@ async fn a_password_changed_at_nexudus_costs_two_failed_logins_and_not_one_per_r
 
     daemon.change_login("another").await;
     assert_eq!(daemon.get("/api/spaces/coworkers").await.status(), 200);
+}
+
+#[tokio::test]
+async fn requests_that_begin_together_after_a_pause_are_one_failed_login() {
+    let upstream = upstream().start().unwrap();
+    let (setup, hand) = basic(&upstream).manual_clock();
+    let daemon = setup.run().await;
+    assert_eq!(daemon.get("/api/spaces/coworkers").await.status(), 200);
+    let asked = request_count(&upstream, PROBE_PATH);
+    advance(&hand, &upstream, secs(59));
+    assert_eq!(daemon.get("/api/spaces/coworkers").await.status(), 200);
+    assert_eq!(request_count(&upstream, PROBE_PATH), asked, "confirmed by the last answer");
+    let before = request_count(&upstream, "/api/spaces");
+
+    advance(&hand, &upstream, secs(61));
+    upstream.change_password(EMAIL, "another");
+    let held = upstream.hold(Route::Me);
+    let requests = join_all((0..50).map(|_| daemon.get("/api/spaces/coworkers")));
+    let released = async {
+        assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
+        in_flight(&daemon, 50).await;
+        held.release();
+    };
+    let (answers, ()) = tokio::join!(requests, released);
+
+    for answer in answers {
+        assert_eq!(error_code(answer).await, "session.refused");
+    }
+    assert_eq!(request_count(&upstream, "/api/spaces"), before, "the login was asked for alone");
+    assert_eq!(upstream.failed_logins(EMAIL), 1);
 }
 
 #[tokio::test]
@@ -181,9 +210,9 @@ async fn a_login_that_refresh_finds_refused_is_sent_no_more() {
     assert_eq!(daemon.get("/api/spaces/coworkers").await.status(), 200);
     upstream.change_password(EMAIL, "another");
 
-    let refused = daemon.running.session().refresh().await;
+    let found = daemon.running.session().refresh().await;
 
-    assert_eq!(refused, Err(Error::Refused(CredentialSource::Memory)));
+    assert_eq!(found, Err(refused()));
     assert_eq!(get_error_code(&daemon).await, "session.refused");
     assert_eq!(upstream.failed_logins(EMAIL), 1);
 }
@@ -259,6 +288,10 @@ async fn the_login_is_in_nothing_that_a_caller_or_an_operator_sees() {
     for secret in [PASSWORD, bare] {
         assert!(!said.contains(secret), "{secret} is somewhere in it");
     }
+}
+
+fn refused() -> Error {
+    Error::Refused { origin: CredentialSource::Memory, auth: UpstreamAuth::Basic }
 }
 
 fn basic(upstream: &Simulator) -> DaemonSetup {

@@ -102,6 +102,11 @@ async fn chunks_that_are_none_end_the_connection() {
         "5\r\nhelloX\r\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5;\n\r\nhello\r\n0\r\n\r\n",
+        // CVE-2025-55315, https://github.com/apache/trafficserver/issues/11935
+        "5;x=\nhello\r\n0\r\n\r\n",
+        "5 \r ;x\r\nhello\r\n0\r\n\r\n",
+        "5\r\r\nhello\r\n0\r\n\r\n",
+        "5these\r\nhello\r\n0\r\n\r\n",
         "g\r\nhello\r\n0\r\n\r\n",
     ] {
         let answer = daemon.raw(&(post("Transfer-Encoding: chunked", body) + SMUGGLED)).await;
@@ -125,6 +130,8 @@ async fn more_extensions_or_trailers_than_anybody_sends_end_the_connection() {
         format!("5\r\nhello\r\n0\r\n{many}\r\n"),
         "5\r\nhello\r\n0\r\nno trailer\r\n\r\n".to_owned(),
         "5\r\nhello\r\n0\r\n: no trailer\r\n\r\n".to_owned(),
+        // https://github.com/zoxy-io/zoxy/issues/244
+        "5\r\nhello\r\n0\r\nno trailer: x\r\n\r\n".to_owned(),
     ] {
         let answer = daemon.raw(&(post("Transfer-Encoding: chunked", &body) + SMUGGLED)).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{body:.40}: {answer}");
@@ -161,7 +168,8 @@ async fn extensions_and_trailers_stay_here_also_where_a_body_is_streamed() {
     let upstream = raw_upstream(|_| RawReply::Keep(ok("done"))).await;
     let daemon = small_keep(&upstream).await;
     let body = "8;x=\"y;z\"\r\nlong one\r\n8;Authorization: x\r\nstreamed\r\n0;last\r\n\
-                X-Trailer: 1\r\nAuthorization: Bearer x\r\nHost: evil\r\n\r\n";
+                X-Trailer: 1\r\nAuthorization: Bearer x\r\nHost: evil\r\nContent-Length: 9\r\n\
+                Transfer-Encoding: evil\r\n\r\n";
 
     let lines =
         "Transfer-Encoding: chunked\r\nTrailer: X-Trailer\r\nTE: trailers\r\nConnection: close";

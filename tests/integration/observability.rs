@@ -60,7 +60,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
         (reason.code.as_str(), reason.sentence.as_str(), reason.hint.as_str()),
         (
             "session.unavailable",
-            "no token yet: logging in",
+            "logging in to Nexudus",
             "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason."
         )
     );

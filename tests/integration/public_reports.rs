@@ -121,3 +121,23 @@ async fn the_answer_to_a_head_keeps_its_length() {
 
     assert!(received.contains("content-length: 1234\r\n"), "{received}");
 }
+
+// https://github.com/tinyproxy/tinyproxy/issues/616: what was not the word `chunked` alone went up
+// beside a length.
+#[tokio::test]
+async fn a_list_of_codings_is_refused_with_a_length_and_without() {
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("abc"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
+
+    for codings in ["chunked,", "chunked, gzip", "chunked  ,  gzip"] {
+        for length in ["", "Content-Length: 5\r\n"] {
+            let head = format!(
+                "POST /x HTTP/1.1\r\nHost: HOST\r\n{length}Transfer-Encoding: {codings}\r\n\r\n"
+            );
+            let received =
+                daemon.raw(&(head + "0\r\n\r\nGET /y HTTP/1.1\r\nHost: HOST\r\n\r\n")).await;
+            assert!(received.contains("\"code\":\"request.framing\""), "{codings}: {received}");
+        }
+    }
+    assert_eq!(upstream.requests(), Vec::<String>::new());
+}

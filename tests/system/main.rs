@@ -30,5 +30,6 @@ mod service_page;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod support;
+mod system_login;
 mod system_units;
 mod user_units;

@@ -18,7 +18,8 @@ fn the_deb_is_installed_used_upgraded_under_load_and_purged_without_a_trace() {
     machine.run("umount /usr/local/bin/nexudus-proxy; rm /usr/local/bin/nexudus-proxy");
     let before = files(&machine);
     let package = artefact("_amd64.deb");
-    machine.write("/srv/new.deb", std::fs::read(&package).unwrap());
+    let name = package.file_name().unwrap().to_str().unwrap();
+    machine.write(&format!("/srv/{name}"), std::fs::read(&package).unwrap());
     machine.write("/srv/previous.deb", std::fs::read(previous(&package).path).unwrap());
 
     machine.run("apt-get install --yes --quiet /srv/previous.deb 2>&1");
@@ -64,7 +65,9 @@ fn upgrade_under_load(machine: &Machine, nexudus: &Simulator) {
     let clients = [Client::requests_session(), Client::node_agent(), Client::curl()];
     eventually("they are at work", || nexudus.requests().len() > 30);
     let first = machine.service("MainPID");
-    machine.run("apt-get install --yes --quiet /srv/new.deb 2>&1");
+    // As the pages have it: nothing is to be answered, and root needs no sudo.
+    let line = install_line("apt");
+    machine.run(&format!("cd /srv; {line} </dev/null 2>&1"));
     assert_ne!(machine.service("MainPID"), first, "the upgrade restarts what runs");
     let seen = nexudus.requests().len();
     eventually("they go on", || nexudus.requests().len() > seen + 30);
@@ -114,6 +117,30 @@ fn the_rpm_installs_the_files_of_the_deb() {
     assert_eq!(of_rpm, of_deb);
     let configured = rpm(&["--query", "--configfiles", "nexudus-proxy"]).out;
     assert_eq!(configured, "/etc/nexudus-proxy/config.toml\n");
+}
+
+/// Returns the line of the README by which a package manager installs the package; docs/install.md has
+/// the same one.
+fn install_line(manager: &str) -> String {
+    let page = |name| std::fs::read_to_string(source(name)).unwrap();
+    let beginning = format!("sudo {manager} install ");
+    let page_line = page("README.md")
+        .split('`')
+        .find(|span| span.starts_with(&beginning))
+        .unwrap_or_else(|| panic!("README.md has no `{beginning}…`"))
+        .to_owned();
+    let lines = page("docs/install.md");
+    let line = lines.lines().find(|line| line.starts_with(&beginning));
+    let line = line.map(|line| line.split('#').next().unwrap_or_default().trim());
+    assert_eq!(line, Some(&*page_line), "the two pages differ");
+    page_line.strip_prefix("sudo ").unwrap().to_owned()
+}
+
+/// The lines need no package to be compared.
+#[test]
+fn both_pages_install_a_package_by_the_same_line() {
+    assert_eq!(install_line("apt"), "apt install ./nexudus-proxy_*_amd64.deb");
+    assert_eq!(install_line("dnf"), "dnf install ./nexudus-proxy-*.x86_64.rpm");
 }
 
 /// Returns where an rpm has a file of the deb: the places differ by each family's policy.

@@ -100,6 +100,51 @@ fn a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used() {
     assert_eq!(path.out, "/etc/nexudus-proxy/config.toml\n");
 }
 
+#[test]
+fn a_command_that_the_systems_daemon_serves_is_a_client_of_it_and_ends_as_one() {
+    let (machine, _nexudus) = administered();
+    let asking = "'for method in GET POST; do curl -s -o /dev/null -w \"%{http_code} \" -X $method \
+                  $NEXUDUS_BASE_URL/api/auth/me; done; nexudus-proxy --system client list'";
+
+    let served = run(&machine, "alice", &format!("--system run --read-only -- sh -c {asking}"));
+
+    assert!(served.out.starts_with("200 403 ") && served.code == 0, "{served:?}");
+    assert!(served.out.contains("run-"), "its key is the system's: {served:?}");
+    let left = run(&machine, "alice", "--system client list");
+    assert!(!left.out.contains("run-") && left.code == 0, "{left:?}");
+    let home = machine.path("/home/alice/.local/state/nexudus-proxy");
+    assert!(!home.exists(), "nothing was served from alice's own profile");
+
+    // Root may administer the daemon, and its requests are admitted only if `listen.users` names it.
+    let refused = run(&machine, "root", "--system run -- true");
+    assert!(refused.err.contains("the calling process belongs to another user"), "{refused:?}");
+    assert!(refused.err.contains("`users = [\"root\"]`") && refused.code == 125, "{refused:?}");
+    assert!(!run(&machine, "root", "--system client list").out.contains("run-"));
+    let stranger = run(&machine, "carol", "--system run -- true");
+    assert!(stranger.err.contains("belongs to another user") && stranger.code == 125);
+}
+
+#[test]
+fn a_document_from_the_systems_daemon_is_saved_where_its_reader_may_read_it() {
+    let (machine, _nexudus) = administered();
+
+    let opened = run(&machine, "alice", "--system open /api/auth/me --json");
+
+    assert_eq!((opened.code, &json(&opened)["opened"]), (0, &false.into()), "{opened:?}");
+    let path = json(&opened)["path"].as_str().unwrap().to_owned();
+    assert!(path.starts_with("/run/user/1000/nexudus-proxy/documents/"), "{path}");
+    assert_eq!(std::fs::metadata(machine.path(&path)).unwrap().uid(), 1000);
+    assert!(!machine.path("/run/nexudus-proxy/documents").exists());
+    let stopped = "systemctl stop nexudus-proxy.socket nexudus-proxy-admin.socket \
+                   nexudus-proxy.service";
+    machine.run(stopped);
+    let stopped = run(&machine, "alice", "--system open /api/auth/me");
+    assert!(stopped.err.contains("`nexudus-proxy --system service start`"), "{stopped:?}");
+    let doctor = run(&machine, "root", "--system doctor");
+    assert!(doctor.out.contains("`nexudus-proxy --system service start`"), "{doctor:?}");
+    assert!(!doctor.out.contains("serve`"), "{doctor:?}");
+}
+
 /// Boots a machine on which the service runs, and alice may administer it.
 fn administered() -> (Machine, Simulator) {
     let machine = installed();

@@ -1,6 +1,8 @@
 //! Changes that commands make to the files of a profile while no daemon runs.
 
+use crate::ca::TrustRecord;
 use crate::cli::CliError;
+use crate::cli::globals::GlobalArgs;
 use crate::clock::Clock;
 use crate::config::{Config, Origin, Paths};
 use crate::credentials::{self, Credentials};
@@ -39,6 +41,11 @@ pub(in crate::cli) async fn clear_logins(
 /// Returns the origins that a login of the profile is stored for.
 pub(in crate::cli) fn origins_with_login(paths: &Paths) -> Vec<Origin> {
     session::origins_with_login(&paths.profile_state())
+}
+
+/// Reads the record of the roots that this person has added to trust stores: no daemon's file.
+pub(in crate::cli) fn trust_record(globals: &GlobalArgs) -> Result<TrustRecord, CliError> {
+    Ok(TrustRecord::read(&globals.sources(vec![]).paths()?.profile_state())?)
 }
 
 /// Stores for the next start whether the session is locked.

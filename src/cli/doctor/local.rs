@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::check::{CheckOutcome, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
+use crate::admin::api::AuthorityReport;
 use crate::cli::daemon_client::{
-    OtherOrigin, RESTART_HINT, RunningDemo, origins_with_login, self_test_keychain,
+    OtherOrigin, RESTART_HINT, RunningDemo, ServingDaemon, origins_with_login, self_test_keychain,
 };
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{CredentialSource, Credentials, Error, Keychain};
@@ -200,13 +201,14 @@ const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keyc
     again by itself where that comes back.";
 
 /// Describes the running daemon. `keys` are those whose value in the daemon differs from the one
-/// that is configured here; `own` is the configured origin.
+/// that is configured here; `own` is the configured origin. `start`: how one is started.
 pub(super) fn daemon(
     is_there: bool,
     profile: &str,
     keys: &[&str],
     other: Option<&OtherOrigin>,
     own: &config::Origin,
+    start: &str,
 ) -> CheckOutcome {
     let counts = match keys {
         [] => String::new(),
@@ -221,7 +223,7 @@ pub(super) fn daemon(
             other_origin_fix(other),
         ),
         (true, None) => ok(format!("one serves the profile {profile}{counts}")),
-        (false, None) => warn("none runs", "Start one: `nexudus-proxy serve`."),
+        (false, None) => warn("none runs", start),
     }
 }
 
@@ -247,6 +249,29 @@ pub(super) async fn port(
         ),
         (Err(error), None) => outcome_of(&error),
     }
+}
+
+/// Judges the certificate authorities of the daemon that serves.
+pub(super) fn authorities(serving: Option<&ServingDaemon>) -> CheckOutcome {
+    let Some(daemon) = serving else {
+        return skip("no daemon runs: only a daemon reads its certificate authorities");
+    };
+    let reports = &daemon.status.authorities;
+    let mut troubles: Vec<_> = reports.iter().filter_map(AuthorityReport::trouble).collect();
+    troubles.sort_by_key(|trouble| !trouble.is_failure);
+    if let Some(worst) = troubles.first() {
+        let findings: Vec<_> = troubles.iter().map(|trouble| trouble.finding.as_str()).collect();
+        let judge = if worst.is_failure { fail } else { warn };
+        return judge(findings.join("; "), worst.fix.clone());
+    }
+    let known: Vec<_> = reports
+        .iter()
+        .filter_map(|report| {
+            let day = report.not_after.as_ref()?.split('T').next()?;
+            Some(format!("{} until {day}", report.kind))
+        })
+        .collect();
+    if known.is_empty() { skip("none is needed yet") } else { ok(known.join(", ")) }
 }
 
 /// Returns whether the TCP port is ours alone.

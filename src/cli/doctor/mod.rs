@@ -22,7 +22,7 @@ use super::daemon_client::{
     DaemonClient, OtherOrigin, ServingDaemon, effective_config, find_daemon, find_demo,
 };
 use super::globals::{DaemonScope, GlobalArgs};
-use super::{CliError, Printer, serve, whoami};
+use super::{CliError, Printer, serve, service as cli_service, whoami};
 use crate::admin::api::SelfCheck;
 use crate::config::{Config, LoadedConfig, UpstreamAuth};
 use crate::daemon::{self, process};
@@ -155,7 +155,8 @@ impl Checks<'_> {
                 (None, _) => {
                     let is_there =
                         serving.is_some() || DaemonClient::new(config, paths).is_listening().await;
-                    local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own)
+                    let start = self.start_hint();
+                    local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own, start)
                 }
             };
             let daemon = match serving {
@@ -167,6 +168,7 @@ impl Checks<'_> {
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.add("callers", local::callers(config)).await?;
+            self.add("ca", async { local::authorities(serving) }).await?;
             self.add("service", async { service::service(paths) }).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
@@ -222,6 +224,14 @@ impl Checks<'_> {
     }
 
     /// Checks the token and what it may do.
+    /// Returns how a daemon is started.
+    fn start_hint(&self) -> &'static str {
+        match self.globals.scope() {
+            DaemonScope::System => cli_service::system_start_hint(self.globals),
+            DaemonScope::Any | DaemonScope::User => "Start one: `nexudus-proxy serve`.",
+        }
+    }
+
     async fn token(
         &self,
         config: &Config,
@@ -230,9 +240,12 @@ impl Checks<'_> {
     ) -> Result<(), CliError> {
         let began = Instant::now();
         let (token, access) = if is_stuck {
-            (skip("the daemon does not answer"), skip("there is no token to send"))
+            (skip("the daemon does not answer"), skip("no request can be sent without a session"))
         } else if serving.is_none() && self.globals.scope() == DaemonScope::System {
-            (skip("the system's daemon does not run"), skip("there is no token to send"))
+            (
+                skip("the system's daemon does not run"),
+                skip("no request can be sent without a session"),
+            )
         } else {
             let paths = &self.loaded.paths;
             let fetched = whoami::fetch_user(serving, config, paths, self.print);
@@ -272,6 +285,6 @@ fn token_outcomes(
             };
             (ok(format!("{accepted} for {}, checked through the {through}", me.title())), access)
         }
-        Err(error) => (outcome_of(&error), skip("there is no token to send")),
+        Err(error) => (outcome_of(&error), skip("no request can be sent without a session")),
     }
 }

@@ -45,7 +45,8 @@ pub(super) async fn all(
     let proxy = way.via.as_ref().map_or_else(proxy, |_| configured());
     add(CheckResult::new("proxy", proxy, Duration::ZERO))?;
 
-    let (began, (finding, addresses)) = (Instant::now(), way.resolve(&own_sockets(config)).await);
+    let (began, (finding, addresses)) =
+        (Instant::now(), way.resolve(&OwnSockets::new(config.addresses())).await);
     add(CheckResult::new("name", finding, began.elapsed()))?;
 
     let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
@@ -109,9 +110,22 @@ impl<'a> NetworkRoute<'a> {
                     let finding = format!("{host} is {ours}, where this daemon itself listens");
                     (fail(finding, ProblemKind::UpstreamLoop.hint().unwrap_or_default()), vec![])
                 }
-                None => (ok(self.describe(&addresses)), addresses),
+                None => (self.judge(&addresses).await, addresses),
             },
             Err(why) => (fail(format!("{host} has no address: {why}"), self.fix), vec![]),
+        }
+    }
+
+    /// Judges the addresses, and where the hosts file leads the name beside `upstream.address`.
+    async fn judge(&self, addresses: &[SocketAddr]) -> CheckOutcome {
+        let (finding, host) = (self.describe(addresses), &self.host);
+        let is_name = host != "localhost" && host.parse::<IpAddr>().is_err();
+        match self.address {
+            Some(_) if is_name => {
+                let found = resolve(host, self.port).await.unwrap_or_default();
+                judge_hosts_entry(finding, host, &found)
+            }
+            Some(_) | None => ok(finding),
         }
     }
 
@@ -162,11 +176,19 @@ impl<'a> NetworkRoute<'a> {
     }
 }
 
-/// Returns where the daemon of this configuration listens.
-fn own_sockets(config: &Config) -> OwnSockets {
-    let hosts = config.hosts.iter().flat_map(|host| &host.listen);
-    OwnSockets::new(config.listen.tcp.iter().chain(hosts).copied())
+/// Warns where the name leads to this machine: programs then find this daemon under it, and so does the
+/// person's own browser.
+fn judge_hosts_entry(finding: String, host: &str, found: &[SocketAddr]) -> CheckOutcome {
+    if found.iter().any(|address| address.ip().to_canonical().is_loopback()) {
+        return warn(format!("{finding}; the hosts file leads {host} to this machine"), HOSTS_FIX);
+    }
+    ok(finding)
 }
+
+/// What a line in the hosts file does beside what it is for.
+const HOSTS_FIX: &str = "Nothing, if that is wanted: every program of this machine then asks listen.tls. A \
+     browser here no longer opens the site, because it does not trust the intercept CA; for one \
+     program alone there is `nexudus-proxy run`.";
 
 /// Warns of proxies in the environment: other tools use them, and the daemon does not.
 fn proxy() -> CheckOutcome {
@@ -310,3 +332,27 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A clock that is off by more makes every 2FA code wrong.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::check::CheckStatus;
+
+    #[test]
+    fn a_hosts_entry_beside_a_fixed_address_is_told_with_what_it_does_to_a_browser() {
+        let host = "spaces.nexudus.com";
+        for (found, verdict) in [
+            (vec!["127.0.0.1:443"], CheckStatus::Warn),
+            (vec!["203.0.113.7:443", "[::1]:443"], CheckStatus::Warn),
+            (vec!["[::ffff:127.0.0.1]:443"], CheckStatus::Warn),
+            (vec!["203.0.113.7:443"], CheckStatus::Ok),
+            (vec![], CheckStatus::Ok),
+        ] {
+            let addresses: Vec<_> = found.iter().map(|address| address.parse().unwrap()).collect();
+            let outcome = judge_hosts_entry("found".to_owned(), host, &addresses);
+            assert_eq!(outcome.verdict, verdict, "{found:?}");
+            let fix = outcome.fix.unwrap_or_default();
+            assert_eq!(fix.contains("browser"), verdict == CheckStatus::Warn, "{found:?}");
+        }
+    }
+}

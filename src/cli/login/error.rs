@@ -1,9 +1,10 @@
 //! Why a login failed, and what to do about it.
 
+use super::system_store::SystemLoginError;
 use crate::admin::client as admin;
 use crate::cli::daemon_client::OtherOrigin;
 use crate::cli::prompt::PromptError;
-use crate::config::Origin;
+use crate::config::{Origin, UpstreamAuth};
 use crate::credentials::{self, Keychain, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 use crate::session::{self, Cause};
@@ -19,7 +20,10 @@ pub(super) enum LoginError {
         "a login in the {} would be ignored: credentials.source selects another source",
         Keychain::product_name()
     )]
-    SourceNotRead,
+    SourceNotRead {
+        /// The scheme: under Basic there is no session to keep.
+        auth: UpstreamAuth,
+    },
     /// The daemon of this profile answers nothing.
     #[error(transparent)]
     Daemon(#[from] admin::Error),
@@ -76,6 +80,9 @@ pub(super) enum LoginError {
     /// The login cannot be stored in a file.
     #[error("could not store the login in a sealed file")]
     StoreInFile(#[source] credentials::Error),
+    /// The login is for the system service, and cannot be stored for it.
+    #[error(transparent)]
+    System(#[from] SystemLoginError),
     /// The session without a password would not last.
     #[error("the login would not survive a reboot: only the session would be stored")]
     NotLasting(#[source] Cause),
@@ -99,10 +106,9 @@ impl Problem for LoginError {
         match self {
             Self::Ask(error) => error.details(),
             Self::Daemon(error) => error.details(),
-            Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
-                "Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
-                 --session-only.",
-            ),
+            Self::SourceNotRead { auth } => {
+                ProblemKind::ConfigInvalid.with_hint(source_not_read_hint(*auth))
+            }
             Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
             Self::NoSession => ProblemKind::ConfigInvalid.with_hint(NO_SESSION_HINT),
             Self::InvalidImport => usage(IMPORT_HINT),
@@ -131,6 +137,7 @@ impl Problem for LoginError {
                 "Check the e-mail address and the password, and try again in a few minutes.",
             ),
             Self::Store(error) | Self::StoreInFile(error) => store_details(error),
+            Self::System(error) => error.details(),
             Self::NotLasting(_) => ProblemKind::CredentialsUnavailable.with_hint(
                 "Give the session file a lasting key: a keychain, the systemd credential \
                  `nexudus-key`, session.key_command, or session.key = \"file\".",
@@ -149,6 +156,19 @@ impl Problem for LoginError {
         // The sentence says already that the store cannot be reached.
         report.causes.remove(0);
         vec![report]
+    }
+}
+
+fn source_not_read_hint(auth: UpstreamAuth) -> &'static str {
+    match auth {
+        UpstreamAuth::Bearer => {
+            "Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
+             --session-only."
+        }
+        UpstreamAuth::Basic => {
+            "Set credentials.source to \"auto\", \"keychain\" or \"file\", or run `nexudus-proxy login \
+             --credentials-source auto`: it proves the login, and stores one that is not read."
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! that is named and does not work ends the command: nothing else takes its place.
 
 use super::error::LoginError;
-use super::{LoginFlow, not_lasting};
+use super::{LoginFlow, not_lasting, system_store};
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::waiting::{DAEMON, say_waiting};
 use crate::clock::Clock;
@@ -18,6 +18,10 @@ use crate::session;
 pub(super) enum Place {
     Keychain,
     File(FilePlace),
+    /// Credentials of the system service, unless the login is only proved.
+    System {
+        keeps: bool,
+    },
 }
 
 impl LoginFlow {
@@ -45,7 +49,8 @@ impl LoginFlow {
             LoginSource::Auto | LoginSource::Keychain => {}
             LoginSource::File => return self.prepare_file().await.map(Some),
             LoginSource::Systemd | LoginSource::Command | LoginSource::Env => {
-                return Err(LoginError::SourceNotRead);
+                let auth = self.config.upstream.auth;
+                return Err(LoginError::SourceNotRead { auth });
             }
         }
         match self.open_keychain().await {
@@ -121,6 +126,11 @@ impl LoginFlow {
             Place::File(_) => {
                 let stored = self.credentials.store_in_file(&self.config.session, login).await;
                 stored.map_err(LoginError::StoreInFile)?;
+            }
+            Place::System { keeps } => {
+                if *keeps {
+                    system_store::store(login, self.print).await?;
+                }
             }
         }
         Ok(())

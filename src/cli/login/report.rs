@@ -49,11 +49,18 @@ impl StoredLogin<'_> {
             print.warning(&warning);
         }
         let Self { profile, user, place, .. } = self;
-        let stored = if place.is_some() { "login" } else { "session" };
-        let place = match place {
-            Some(Place::Keychain) => Some(Keychain::product_name().to_owned()),
-            Some(Place::File(file)) => Some(file.path.display().to_string()),
-            None => None,
+        let stored = match place {
+            Some(Place::System { keeps: false }) => "proof",
+            Some(_) => "login",
+            None => "session",
+        };
+        let (place, is_of_system) = match place {
+            Some(Place::Keychain) => (Some(Keychain::product_name().to_owned()), false),
+            Some(Place::File(file)) => (Some(file.path.display().to_string()), false),
+            Some(Place::System { keeps }) => {
+                (keeps.then(|| "systemd's credentials".to_owned()), true)
+            }
+            None => (None, false),
         };
         if is_json {
             let output =
@@ -64,6 +71,9 @@ impl StoredLogin<'_> {
         let used = match &self.daemon {
             Ok(Some(session)) if is_used_by_daemon(session, user) => {
                 "; the running daemon uses it from now on"
+            }
+            Ok(None) if is_of_system => {
+                "; the service uses it once it runs: `nexudus-proxy service start --system`"
             }
             Ok(None) => &with_profile_flag("; `nexudus-proxy serve` uses it from now on", profile),
             Ok(Some(_)) | Err(_) => "",

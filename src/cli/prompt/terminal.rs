@@ -97,7 +97,10 @@ pub(super) async fn read_line(
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     let mut line = Zeroizing::new(String::with_capacity(LINE_CAPACITY));
-    stdin.read_line(&mut line)?;
+    if stdin.read_line(&mut line)? == 0 {
+        show("\n", print);
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let length = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(length);
     Ok(line)

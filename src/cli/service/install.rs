@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{CliError, GlobalArgs, Printer, Steps, end_daemon, format_rows, service_spec, sources};
 use crate::admin::api::Status;
-use crate::admin::client::AdminClient;
+use crate::admin::client::{self as admin, AdminClient};
 #[cfg(unix)]
 use crate::cli::prompt;
 use crate::cli::{daemon_client, serve};
@@ -101,15 +101,24 @@ fn with_visible_program(
 
 /// Fails where a daemon that was started by hand holds the addresses that the service needs.
 fn ensure_no_daemon(sockets: &[PathBuf]) -> Result<(), CliError> {
-    let running: Option<Status> = serve::control_runtime()?
-        .block_on(async { AdminClient::find(sockets).await.ok()?.get("/v1/status").await.ok() });
+    let running: Result<Status, admin::Error> = serve::control_runtime()?
+        .block_on(async { AdminClient::find(sockets).await?.get("/v1/status").await });
     match running {
-        None => Ok(()),
-        Some(status) => Err(CliError::message(
+        Err(admin::Error::NotRunning | admin::Error::ConnectionClosed(_)) => Ok(()),
+        Ok(status) => Err(CliError::message(
             ExitCode::Failed,
             format!("a daemon runs already, and not as a service: process {}", status.pid),
             Some("Stop it first: `nexudus-proxy stop`."),
         )),
+        // A process that accepts and does not answer holds the addresses all the same.
+        Err(
+            error @ (admin::Error::Unresponsive { .. }
+            | admin::Error::Unfinished { .. }
+            | admin::Error::Forbidden { .. }
+            | admin::Error::Unreachable { .. }
+            | admin::Error::Problem(_)
+            | admin::Error::VersionMismatch),
+        ) => Err(error.into()),
     }
 }
 
@@ -234,10 +243,8 @@ impl Summary<'_> {
         let mut steps = vec![];
         if let Some(reason) = status.readiness.reasons.first() {
             let is_login = reason.code == ProblemKind::NotLoggedIn.code();
-            steps.push(if is_login && self.system {
-                SYSTEM_LOGIN.to_owned()
-            } else if is_login {
-                "`nexudus-proxy login`".to_owned()
+            steps.push(if is_login {
+                format!("`nexudus-proxy login{flag}`")
             } else {
                 reason.hint.clone()
             });
@@ -260,11 +267,6 @@ impl Summary<'_> {
         steps
     }
 }
-
-/// How the system service gets a login.
-pub(super) const SYSTEM_LOGIN: &str = "store nexudus-email and nexudus-password, each with `systemd-ask-password \
-    -n | systemd-creds encrypt --name=nexudus-email - /etc/credstore.encrypted/nexudus-email`; then \
-    `systemctl restart nexudus-proxy.service`";
 
 /// Longest wait for the first login: name resolution and a slow Nexudus, not a retry.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -3,6 +3,8 @@
 //! Each call has a connection of its own. Only the default collection is used. A provider without
 //! one (WSL, a new user) makes it when a person opens the keychain, and asks for its password.
 
+use std::time::Duration;
+
 use oo7::Secret as StoredSecret;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
 
@@ -58,11 +60,28 @@ impl EntryStore for SecretService {
             if !collection.is_locked().await.map_err(from_dbus)? {
                 return Ok(false);
             }
-            // If the dialog was closed, or could not be shown, the collection stays locked.
-            let _ = collection.unlock(None).await;
+            match collection.unlock(None).await {
+                Ok(()) => wait_unlocked(&collection).await?,
+                // The dialog was closed, or could not be shown; a person may have opened the
+                // collection in another one.
+                Err(Fault::Dismissed) => {}
+                Err(error) => return Err(from_dbus(error)),
+            }
             open().await.map(|_| true)
         })
     }
+}
+
+/// Waits for a collection whose dialog is over: a provider may tell of the answer before it has used
+/// it. Whether the collection is open then, its next use says.
+async fn wait_unlocked(collection: &Collection) -> Result<(), Error> {
+    for _ in 0..UNLOCK_POLLS {
+        if !collection.is_locked().await.map_err(from_dbus)? {
+            break;
+        }
+        tokio::time::sleep(UNLOCK_POLL_INTERVAL).await;
+    }
+    Ok(())
 }
 
 /// Returns the default collection, unless it is locked.
@@ -123,6 +142,10 @@ async fn erase(collection: &Collection, profile: &str, name: &str) -> Result<(),
     }
     Ok(())
 }
+
+/// How often a collection is looked at after its dialog: for three seconds.
+const UNLOCK_POLLS: u32 = 30;
+const UNLOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// As desktops name it.
 const COLLECTION_LABEL: &str = "Login";

@@ -19,9 +19,10 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
-pub(super) use self::prebuilt::{UnparsedRequest, prebuilt};
+pub(super) use self::prebuilt::{UnparsedRequest, prebuilt, rejection};
 use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{guard, policy};
@@ -52,6 +53,8 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
         problem_json(details, &error_chain(error))
     };
     let kind = details.kind;
+    // The page of a browser is no JSON, and says nothing about a request.
+    let problem = (!is_navigation).then(|| body.clone());
     let mut response = Response::new(ProxyBody::full(body));
     *response.status_mut() = status(kind);
     let headers = response.headers_mut();
@@ -67,7 +70,10 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
-    let info = ResponseInfo { code: Some(kind.code()), ..ResponseInfo::default() };
+    if let Error::Forward(error) = error {
+        response.extensions_mut().insert(ReasonPhrase::from_static(error.reason().as_bytes()));
+    }
+    let info = ResponseInfo { code: Some(kind.code()), problem, ..ResponseInfo::default() };
     response.extensions_mut().insert(info);
     response
 }
@@ -91,6 +97,7 @@ fn extra_header(error: &Error) -> Option<(HeaderName, &'static str)> {
         | Error::Upstream(_)
         | Error::UpstreamRead(_)
         | Error::Loop { .. }
+        | Error::Forward(_)
         | Error::Overloaded
         | Error::Draining
         | Error::NoDaemon { .. }

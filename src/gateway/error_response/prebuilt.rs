@@ -31,6 +31,12 @@ pub(in crate::gateway) enum UnparsedRequest {
     /// The target is longer than allowed.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// A client speaks no TLS where it is spoken: to an address of `listen.tls`, behind `CONNECT`.
+    #[error("the connection begins with something other than TLS, which is spoken here")]
+    NotTls,
+    /// The name in the TLS handshake is not that of `CONNECT`.
+    #[error("the TLS handshake names another host than CONNECT")]
+    OtherServerName,
     /// The head did not arrive within `limits.header_timeout`.
     #[error("the request head did not arrive in time")]
     HeadTimeout,
@@ -47,6 +53,12 @@ impl Problem for UnparsedRequest {
             ),
             Self::Http2 => ProblemKind::MalformedRequest
                 .with_hint("Speak HTTP/1.1: curl does without --http2-prior-knowledge."),
+            Self::NotTls => ProblemKind::MalformedRequest.with_hint(
+                "Write https:// in the URL; behind CONNECT, speak TLS or send the URL in absolute form.",
+            ),
+            Self::OtherServerName => {
+                ProblemKind::ForeignHost.with_hint("Send CONNECT for the host that TLS names.")
+            }
             Self::HeadTooLarge { .. } => ProblemKind::HeadTooLarge.into(),
             Self::TargetTooLong => ProblemKind::TargetTooLong.into(),
             Self::HeadTimeout => ProblemKind::RequestTimeout
@@ -70,7 +82,7 @@ pub(in crate::gateway) fn prebuilt(limits: &Limits) -> Rejections {
 
 /// Writes a whole response, for where there is no request that hyper could respond to. The
 /// connection always ends with it.
-fn rejection(error: UnparsedRequest) -> Rejection {
+pub(in crate::gateway) fn rejection(error: UnparsedRequest) -> Rejection {
     let details = error.details();
     let status = status(details.kind);
     let body = problem_json(&details, &error.to_string());

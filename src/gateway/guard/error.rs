@@ -28,6 +28,9 @@ pub enum Error {
     /// The request is meant for another host, as after DNS rebinding.
     #[error("the Host header names another host")]
     ForeignHost,
+    /// The connection is meant for the upstream, and the request for another host.
+    #[error("the Host header names another host than the connection was opened for")]
+    MisdirectedHost,
     /// A browser sent the request, on behalf of any page.
     #[error("web browsers are refused, and only they send {headers}")]
     Browser {
@@ -60,7 +63,7 @@ impl Problem for Error {
             // RFC 6585 §5: the status is also right where a single header is at fault.
             Self::TooManyOptions => ProblemKind::HeadTooLarge,
             Self::TargetTooLong(_) => ProblemKind::TargetTooLong,
-            Self::ForeignHost => ProblemKind::ForeignHost,
+            Self::ForeignHost | Self::MisdirectedHost => ProblemKind::ForeignHost,
             Self::Browser { .. } => ProblemKind::Browser,
             Self::User(_) => ProblemKind::ForeignUser,
             Self::Method => ProblemKind::MethodNotForwarded,
@@ -81,6 +84,9 @@ impl Problem for Error {
             Self::Upgrade(why) if *why == UPGRADE_DISABLED => {
                 self.kind().with_hint("Send it without Upgrade, or set upstream.upgrade.")
             }
+            Self::MisdirectedHost => self
+                .kind()
+                .with_hint("Send the request over a connection to the host that it names."),
             Self::User(Some(uid)) => self.kind().with_hint(user_hint(*uid, SystemdUnit::own())),
             Self::Client(error) => error.details(),
             Self::Framing(_)

@@ -6,7 +6,13 @@ use super::*;
 #[test]
 fn the_future_of_a_request_is_small() {
     fn size<'a, F>(
-        _: fn(&'a ConnectionContext, Request<Incoming>, InFlightRequest, &'a PendingUpgrade) -> F,
+        _: fn(
+            &'a ConnectionContext,
+            &'a ArcSwap<Gateway>,
+            Request<Incoming>,
+            InFlightRequest,
+            &'a PendingUpgrade,
+        ) -> F,
     ) -> usize {
         size_of::<F>()
     }

@@ -8,6 +8,7 @@ use super::login::blocked_error;
 use super::login_attempts::BlockReason;
 use super::outcome::{FetchError, FetchResult};
 use super::token_fetch::TokenFetch;
+use crate::config::UpstreamAuth;
 use crate::credentials::{self, Login, ResolvedLogin};
 use crate::session::error::Error;
 use crate::session::store::token_store::TokenStore;
@@ -48,11 +49,11 @@ impl<I: Issuer> TokenFetch<I> {
         let result = if is_held && self.outcome.is_login_refused && !has_changed_login {
             // A request has shown what another attempt would show, which may lock the account.
             self.block(login, BlockReason::Refused).await;
-            Err(blocked_error(BlockReason::Refused, source).into())
+            Err(blocked_error(BlockReason::Refused, source, UpstreamAuth::Basic).into())
         } else {
             self.log_in(ResolvedLogin { login, source }).await
         };
-        if is_held && matches!(result, Err(FetchError { error: Error::Refused(_), .. })) {
+        if is_held && matches!(result, Err(FetchError { error: Error::Refused { .. }, .. })) {
             // Under bearer a token would still work. This login does not.
             self.outcome.account_changed = true;
         }

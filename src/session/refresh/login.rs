@@ -64,7 +64,7 @@ impl<I: Issuer> TokenFetch<I> {
             Err(TokenError::PasswordReset) => BlockReason::PasswordReset,
         };
         self.block(login, reason).await;
-        Err(blocked_error(reason, source).into())
+        Err(blocked_error(reason, source, context.issuer.auth()).into())
     }
 
     /// Records that this login is not to be offered again.
@@ -84,15 +84,21 @@ impl<I: Issuer> TokenFetch<I> {
             Ok(())
         })
         .await;
+        if std::mem::take(&mut self.outcome.forgets_refusal) {
+            self.record_attempt(LoginAttempts::record_success).await;
+        }
         let attempts = &self.context.attempts;
         let needs_code = |why: &str| {
             Err(Error::TotpRequired { origin: source, cause: Some(Cause::new(why)) }.into())
         };
         // Under Basic a code is never asked for, so that only a refusal blocks a login.
-        let ignores_codes = self.context.issuer.auth() == UpstreamAuth::Basic;
+        let auth = self.context.issuer.auth();
+        let ignores_codes = auth == UpstreamAuth::Basic;
         match attempts.decide(login, self.request.is_user_request() || ignores_codes, now) {
             LoginDecision::Allow => {}
-            LoginDecision::Blocked(reason) => return Err(blocked_error(reason, source).into()),
+            LoginDecision::Blocked(reason) => {
+                return Err(blocked_error(reason, source, auth).into());
+            }
             LoginDecision::CodeUsed => return needs_code("the 2FA code was used already"),
             LoginDecision::Wait(left) => {
                 let cause = "Nexudus gave ambiguous responses to this login before";
@@ -215,9 +221,13 @@ impl<I: Issuer> TokenFetch<I> {
 }
 
 /// Returns the error for a login that is not offered again.
-pub(crate) fn blocked_error(reason: BlockReason, origin: CredentialSource) -> Error {
+pub(crate) fn blocked_error(
+    reason: BlockReason,
+    origin: CredentialSource,
+    auth: UpstreamAuth,
+) -> Error {
     match reason {
-        BlockReason::Refused => Error::Refused(origin),
+        BlockReason::Refused => Error::Refused { origin, auth },
         BlockReason::TotpRequired => Error::TotpRequired { origin, cause: None },
         BlockReason::CodeRejected => {
             let cause = Some(Cause::new("Nexudus rejected the 2FA code or the password"));

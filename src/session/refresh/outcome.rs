@@ -28,6 +28,8 @@ pub(crate) struct FetchOutcome {
     pub(crate) account_changed: bool,
     /// Whether the API has refused the login that requests carry, under Basic.
     pub(crate) is_login_refused: bool,
+    /// Whether the record that a login was refused is to be dropped before one is offered.
+    pub(crate) forgets_refusal: bool,
     /// Whether a login that has changed is still to be read.
     pub(crate) credentials_unreadable: bool,
 }

@@ -35,6 +35,8 @@ pub(crate) enum SessionCommand {
     Refresh(oneshot::Sender<Result<(), Error>>),
     /// The stored login has changed.
     CredentialsChanged(oneshot::Sender<()>),
+    /// A person has proved a login that may have been refused before.
+    ForgetRefusal,
     /// Log out.
     LogOut(oneshot::Sender<()>),
     /// Lock or unlock.
@@ -74,6 +76,9 @@ pub(crate) struct SharedSession {
     changes: watch::Sender<u64>,
     permission_cache: Mutex<PermissionCache>,
     newest_valid: AtomicU64,
+    /// When Nexudus last accepted the login that requests carry, under Basic: milliseconds of the boot
+    /// clock.
+    login_confirmed: AtomicU64,
     probes_started: AtomicU64,
     credentials: Credentials,
 }
@@ -106,6 +111,7 @@ impl SharedSession {
             changes: watch::channel(0).0,
             permission_cache: Mutex::default(),
             newest_valid: AtomicU64::new(0),
+            login_confirmed: AtomicU64::new(0),
             probes_started: AtomicU64::new(0),
             credentials,
         }
@@ -175,9 +181,24 @@ impl SharedSession {
         }
     }
 
+    /// Records that Nexudus has just accepted the login that requests carry.
+    pub(crate) fn record_confirmed_login(&self) {
+        self.login_confirmed.fetch_max(millis(self.clock.boot()), Ordering::Relaxed);
+    }
+
+    /// Says whether Nexudus accepted the login a short while before `now`.
+    pub(crate) fn is_login_confirmed(&self, now: Duration) -> bool {
+        let confirmed = self.login_confirmed.load(Ordering::Relaxed);
+        millis(now).saturating_sub(confirmed) < millis(CONFIRMATION_TTL)
+    }
+
     pub(crate) fn is_marked_valid(&self, generation: u64) -> bool {
         generation <= self.newest_valid.load(Ordering::Relaxed)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The next step of a request that needs a token.
@@ -226,6 +247,10 @@ impl Snapshot {
         }
     }
 }
+
+/// How long a login that Nexudus accepted needs no other proof: a burst of requests, and a script that
+/// asks for page after page.
+const CONFIRMATION_TTL: Duration = Duration::from_secs(60);
 
 /// Shortest time after which a client is asked to come back.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);

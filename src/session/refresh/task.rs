@@ -68,6 +68,8 @@ pub struct SessionTask<I> {
     bearer: Option<Bearer>,
     /// Whether the API has refused the login that requests carry, under Basic.
     is_login_refused: bool,
+    /// Whether the next attempt forgets that a login was refused.
+    forgets_refusal: bool,
 }
 
 /// How an attempt ended, and what it leaves behind.
@@ -117,6 +119,7 @@ impl<I: Issuer> SessionTask<I> {
             waiters: Waiters::default(),
             bearer: None,
             is_login_refused: false,
+            forgets_refusal: false,
         }
     }
 
@@ -187,6 +190,7 @@ impl<I: Issuer> SessionTask<I> {
                 self.waiters.changed.push(reply);
                 self.step(Event::CredentialsChanged);
             }
+            SessionCommand::ForgetRefusal => self.forgets_refusal = true,
             SessionCommand::LogOut(reply) => {
                 self.record = None;
                 self.login_source = None;
@@ -268,6 +272,7 @@ impl<I: Issuer> SessionTask<I> {
             store: self.store.clone(),
             login_source: self.login_source,
             is_login_refused: self.is_login_refused,
+            forgets_refusal: std::mem::take(&mut self.forgets_refusal),
             ..FetchOutcome::default()
         };
         let fetch = TokenFetch::new(self.context.clone(), request, outcome);
@@ -318,6 +323,7 @@ impl<I: Issuer> SessionTask<I> {
         };
         self.renewals += u64::from(is_new);
         self.is_login_refused = false;
+        self.shared.record_confirmed_login();
         match token.filter(|_| result != FetchResult::Unchanged) {
             Some(token) => {
                 self.log_issued(result, &token);

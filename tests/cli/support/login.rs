@@ -37,6 +37,14 @@ impl Place {
         ));
     }
 
+    /// Has each request carry the login itself.
+    pub(crate) fn choose_basic(&self) {
+        let file = self.home.path(".config/nexudus-proxy/config.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let basic = text.replacen("[upstream]\n", "[upstream]\nauth = \"basic\"\n", 1);
+        std::fs::write(file, basic).unwrap();
+    }
+
     /// Runs a command with this on its standard input.
     pub(crate) fn given(&self, line: &str, input: &str) -> String {
         self.home.format_output(run_with_input(&mut self.home.command(line), input))

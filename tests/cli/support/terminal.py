@@ -7,6 +7,8 @@ Prints all that the terminal showed, then `=> CODE`. Ends with 99 if a prompt do
 MODE is one of
     --when-hidden  a password is typed once the terminal hides it, as by a person who reads the prompt
     --at-once      each answer is typed the instant that its prompt appears
+    --gone         each answer is typed as its prompt appears, into a terminal that controls nothing, so
+                   that no signal tells of its end; the answer `!GONE` closes it, `!EOF` is Ctrl-D
     --signals      as --when-hidden; the answer `!NAME` is a signal to the command, whose state and
                    whether the terminal shows what is typed are printed
 """
@@ -17,6 +19,7 @@ import pty
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -24,6 +27,43 @@ import time
 mode = sys.argv[1]
 split = sys.argv.index("--")
 answers = [pair.split("=", 1) for pair in sys.argv[2:split]]
+
+
+def in_a_terminal_that_goes_away():
+    terminal, end = pty.openpty()
+    command = subprocess.Popen(
+        sys.argv[split + 1 :],
+        stdin=end,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    os.close(end)
+    shown = b""
+    for prompt, answer in answers:
+        while prompt.encode() not in shown:
+            some = os.read(command.stdout.fileno(), 4096)
+            if not some:
+                break
+            shown += some
+        if answer == "!GONE":
+            os.close(terminal)
+        elif answer == "!EOF":
+            os.write(terminal, b"\x04")
+        else:
+            os.write(terminal, answer.encode() + b"\n")
+    try:
+        shown += command.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        command.kill()
+        shown += b"it did not end\n"
+    text = shown.decode(errors="replace").replace("\r\n", "\n")
+    sys.stdout.write(text + "=> %d\n" % command.wait())
+
+
+if mode == "--gone":
+    in_a_terminal_that_goes_away()
+    sys.exit()
 child, terminal = pty.fork()
 if child == 0:
     os.execvp(sys.argv[split + 1], sys.argv[split + 1 :])

@@ -1,6 +1,7 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
 pub mod admin;
+pub mod forward;
 mod load_clients;
 mod manual_time;
 pub mod path_spellings;

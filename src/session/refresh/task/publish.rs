@@ -59,14 +59,14 @@ impl<I: Issuer> SessionTask<I> {
         let cause = cause.as_deref();
         // Logged once, not with every attempt: `status` shows an error that stays.
         if self.state.error().is_some_and(|known| known.code() == error.code()) {
-            debug!(error = %error, cause, "no token");
+            debug!(error = %error, cause, "no session");
         } else if error.retry_after().is_some() {
             let wait = error.retry_after().filter(|wait| !wait.is_zero());
             let retry_in_s = wait.map(|wait| wait.as_secs_f64());
             warn!(retry_in_s, error = %error, cause, "login failed; trying again");
         } else {
             let hint = with_profile_flag(&error.hint(), self.context.credentials.profile());
-            error!(error = %error, cause, hint, "no token");
+            error!(error = %error, cause, hint, "no session");
         }
     }
 

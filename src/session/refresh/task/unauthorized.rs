@@ -49,6 +49,7 @@ impl<I: Issuer> SessionTask<I> {
     pub(super) fn finish_probe(&mut self, generation: u64, found: Probe) -> ProbeVerdict {
         let verdict = match found {
             Probe::Alive => {
+                self.shared.record_confirmed_login();
                 self.step(Event::TokenConfirmed { generation });
                 ProbeVerdict::Alive
             }
@@ -56,7 +57,11 @@ impl<I: Issuer> SessionTask<I> {
                 // A login is proved before any request carries it.
                 let proven = self.is_basic() || self.shared.is_marked_valid(generation);
                 self.is_login_refused = self.is_basic();
-                warn!(generation, "token rejected by Nexudus");
+                if self.is_basic() {
+                    warn!(generation, "login rejected by Nexudus");
+                } else {
+                    warn!(generation, "token rejected by Nexudus");
+                }
                 self.step(Event::TokenRejected { generation, proven });
                 let current = self.state.token().map(|token| token.generation);
                 if self.state.lacks_access() && current == Some(generation) {

@@ -9,17 +9,20 @@ async fn a_refused_password_is_not_tried_again_until_it_changes() {
     let session = world.daemon();
     assert_eq!(
         session.wait_ready(BodyKind::Replayable).await,
-        Err(Error::Refused(CredentialSource::Memory))
+        Err(Error::Refused { origin: CredentialSource::Memory, auth: UpstreamAuth::Bearer })
     );
 
     for _ in 0..10 {
         session.credentials_changed().await;
-        assert_eq!(session.refresh().await, Err(Error::Refused(CredentialSource::Memory)));
+        assert_eq!(
+            session.refresh().await,
+            Err(Error::Refused { origin: CredentialSource::Memory, auth: UpstreamAuth::Bearer })
+        );
         world.hand.advance(secs(10_000));
         let restarted = world.daemon();
         assert_eq!(
             restarted.wait_ready(BodyKind::Replayable).await,
-            Err(Error::Refused(CredentialSource::Memory))
+            Err(Error::Refused { origin: CredentialSource::Memory, auth: UpstreamAuth::Bearer })
         );
     }
 
@@ -63,7 +66,10 @@ async fn each_refusal_has_its_own_words() {
             Error::TotpRequired { origin: CredentialSource::Memory, cause: None },
         ),
         (TokenError::PasswordReset, Error::PasswordReset(CredentialSource::Memory)),
-        (TokenError::Refused, Error::Refused(CredentialSource::Memory)),
+        (
+            TokenError::Refused,
+            Error::Refused { origin: CredentialSource::Memory, auth: UpstreamAuth::Bearer },
+        ),
     ] {
         let world = World::new();
         world.answer(Err(failure));

@@ -11,7 +11,7 @@ mod writes;
 
 use http::Method;
 
-use crate::config::SessionStore;
+use crate::config::{SessionStore, UpstreamAuth};
 use crate::credentials::{CredentialSource, Credentials, Login, SecondFactor};
 use crate::secret::Secret;
 use crate::session::refresh::endpoint::Probe;

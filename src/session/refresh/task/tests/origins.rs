@@ -56,7 +56,10 @@ async fn a_password_refused_at_one_origin_is_offered_at_another_and_a_lock_holds
     let mut world = World::with_file();
     world.answer(Err(TokenError::Refused));
     let a = world.daemon();
-    assert_eq!(a.wait_ready(BodyKind::Replayable).await, Err(Error::Refused(Source::Memory)));
+    assert_eq!(
+        a.wait_ready(BodyKind::Replayable).await,
+        Err(Error::Refused { origin: Source::Memory, auth: UpstreamAuth::Bearer })
+    );
     a.lock().await;
     retire(a).await;
 
@@ -69,7 +72,10 @@ async fn a_password_refused_at_one_origin_is_offered_at_another_and_a_lock_holds
 
     world.origin = NEXUDUS;
     let a = world.daemon();
-    assert_eq!(a.wait_ready(BodyKind::Replayable).await, Err(Error::Refused(Source::Memory)));
+    assert_eq!(
+        a.wait_ready(BodyKind::Replayable).await,
+        Err(Error::Refused { origin: Source::Memory, auth: UpstreamAuth::Bearer })
+    );
     assert_eq!(world.grants(), ["password p", "password p"]);
 }
 

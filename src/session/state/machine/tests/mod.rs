@@ -6,6 +6,7 @@ mod logins;
 mod rejections;
 
 use super::*;
+use crate::config::UpstreamAuth;
 use crate::credentials::CredentialSource;
 
 /// A state machine under test; its clock counts in seconds.
@@ -52,7 +53,7 @@ fn replaced() -> Session {
 }
 
 fn refused() -> Error {
-    Error::Refused(CredentialSource::Keychain)
+    Error::Refused { origin: CredentialSource::Keychain, auth: UpstreamAuth::Bearer }
 }
 
 fn plain() -> FetchRequest {

@@ -1,0 +1,30 @@
+//! Responses of the private listener of a `run`, which has no gateway.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use super::error::Error;
+use super::response_body::ProxyBody;
+use super::{error_response, guard};
+use crate::listen::OwnHosts;
+
+/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
+/// where the request is for us.
+pub fn reject_host(
+    profile: &str,
+    request: &http::request::Parts,
+    ours: &OwnHosts,
+) -> Option<Response<ProxyBody>> {
+    let error = guard::check_host(request, ours).err()?;
+    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
+}
+
+/// Makes the response of a command whose daemon, of `profile`, cannot be reached.
+pub fn no_daemon_response(
+    profile: &str,
+    why: impl std::error::Error + Send + Sync + 'static,
+    hint: &'static str,
+) -> Response<ProxyBody> {
+    error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
+}
