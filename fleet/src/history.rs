@@ -131,7 +131,8 @@ struct State {
     resolved: BTreeSet<Fence>,
     epochs: BTreeMap<MemberId, Fence>,
     revoked: BTreeMap<String, Duration>,
-    refused: BTreeSet<Fence>,
+    /// Epochs whose password was refused: to whom, and when.
+    refused: BTreeMap<Fence, (MemberId, Duration)>,
     tried_apart: BTreeSet<(MemberId, Fence)>,
     healed: bool,
     holds: BTreeMap<MemberId, Option<String>>,
@@ -144,6 +145,8 @@ struct Post {
     intent: Option<Fence>,
     epoch: Fence,
     is_open: bool,
+    /// The token was dead before: this request spent nothing.
+    is_refused: bool,
 }
 
 impl Check<'_> {
@@ -151,13 +154,22 @@ impl Check<'_> {
         let at = fact.at;
         match &fact.what {
             What::Connected(member) => drop(self.state.connected.insert(*member)),
-            What::Apart(member) => drop(self.state.connected.remove(member)),
+            What::Apart(member) => {
+                self.state.connected.remove(member);
+                // A refusal that its member had no time to write down is known to none.
+                let is_told = |(to, when): &(MemberId, Duration)| to != member || at > *when + TOLD;
+                self.state.refused.retain(|_, refusal| is_told(refusal));
+            }
             What::Posted { .. } => self.posted(fact),
-            What::Ended { request, is_refused } => self.ended(*request, *is_refused),
+            What::Ended { request, is_refused } => self.ended(at, *request, *is_refused),
             What::Intended { member, fence, is_over_another, is_durable } => {
                 self.state.intents.insert(*fence, (*member, *is_over_another, *is_durable));
             }
-            What::EngineLost => self.state.intents.values_mut().for_each(|intent| intent.2 = false),
+            What::EngineLost => {
+                self.state.intents.values_mut().for_each(|intent| intent.2 = false);
+                // Until a member that knows of them is back, the fleet does not.
+                self.state.revoked.clear();
+            }
             What::Resolved(fence) => drop(self.state.resolved.insert(*fence)),
             What::SawEpoch(member, epoch) => {
                 self.state.epochs.entry(*member).or_default().raise(*epoch);
@@ -213,6 +225,7 @@ impl Check<'_> {
             intent: *intent,
             epoch: *epoch,
             is_open: true,
+            is_refused: false,
         });
     }
 
@@ -229,7 +242,7 @@ impl Check<'_> {
         });
         for post in self.state.posts.iter().filter(|post| post.token.as_deref() == Some(token)) {
             let is_there = self.state.connected.contains(&post.member);
-            if post.member == member && !self.is_resolved(post) {
+            if post.is_refused || (post.member == member && !self.is_resolved(post)) {
                 continue;
             }
             if post.is_open && is_there && post.member != member {
@@ -252,7 +265,7 @@ impl Check<'_> {
 
     /// A password under a lease: one at a time, and none after a refusal.
     fn tried(&mut self, at: Duration, member: MemberId, epoch: Fence) {
-        if self.state.refused.contains(&epoch) {
+        if self.state.refused.contains_key(&epoch) {
             self.broken(6, at, format!("member {member} tried a password that was refused"));
         }
         let other = self.state.posts.iter().find(|post| {
@@ -278,15 +291,16 @@ impl Check<'_> {
         intent.is_some_and(|(_, _, is_durable)| *is_durable)
     }
 
-    fn ended(&mut self, request: u64, is_refused: Option<bool>) {
+    fn ended(&mut self, at: Duration, request: u64, is_refused: Option<bool>) {
         let Some(post) = self.state.posts.iter_mut().find(|post| post.request == request) else {
             return;
         };
         post.is_open = false;
+        post.is_refused |= is_refused == Some(true);
         // What a member alone was told, the others may learn only when it is back.
         let is_known = post.intent.is_some() && self.state.connected.contains(&post.member);
         if is_refused == Some(true) && post.token.is_none() && is_known {
-            self.state.refused.insert(post.epoch);
+            self.state.refused.entry(post.epoch).or_insert((post.member, at));
         }
     }
 
@@ -321,6 +335,9 @@ impl Check<'_> {
         self.violations.push(Violation { promise, at, what });
     }
 }
+
+/// A member that lives needs less to write down a refusal.
+const TOLD: Duration = Duration::from_secs(2);
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,8 @@ if tonumber(seen) > stored() or has_forgotten(me, answered) then
   note_behind(wait)
   raise(seen)
 end
+clamp(BEHIND, wait)
+clamp(LEASE, lasts)
 local left = redis.call('PTTL', BEHIND)
 if left > 0 and settled ~= '1' then
   return { 'behind', behind() }

@@ -20,6 +20,7 @@ for _, name in ipairs({ 'session', 'epoch', 'lock', 'attempts' }) do
     changed[#changed + 1] = value
   end
 end
+clamp(BEHIND, wait)
 if is_behind then
   note_behind(wait)
 end

@@ -65,6 +65,14 @@ local function note_behind(wait)
   end
 end
 
+-- Ends at the latest when it would if it began now: after the engine's clock was set back, what
+-- expires would last for longer.
+local function clamp(key, longest)
+  if redis.call('PTTL', key) > tonumber(longest) then
+    redis.call('PEXPIRE', key, longest)
+  end
+end
+
 local function behind()
   local left = redis.call('PTTL', BEHIND)
   if left <= 0 then

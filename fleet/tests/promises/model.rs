@@ -53,6 +53,12 @@ impl Store {
         timing: &Timing,
     ) -> Result<Reply, CallError> {
         let ms = now / 1_000;
+        if let Some((_, _, ends)) = &mut self.lease {
+            *ends = (*ends).min(ms + millis(timing.lease));
+        }
+        if let Some((ends, _)) = &mut self.behind {
+            *ends = (*ends).min(ms + millis(timing.behind));
+        }
         if self.lease.as_ref().is_some_and(|(_, _, ends)| *ends <= ms) {
             self.lease = None;
         }
