@@ -33,6 +33,7 @@ needed=(
   "dash dash"
   "busybox busybox-static"
   "ruby ruby"
+  "php php-cli"
   "openssl openssl"
   "go golang-go"
   "certutil libnss3-tools"
@@ -46,9 +47,18 @@ for pair in "${needed[@]}"; do
   command -v "$command" >/dev/null || missing+=("$package")
 done
 # Python module → Debian package; for Debian's own interpreter, which is what the tests run.
-for module in requests httpx websockets yaml; do
+for module in requests httpx aiohttp urllib3 websockets yaml; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
+# A file of a library of PHP, Ruby or Perl → Debian package.
+for pair in "/usr/share/php/GuzzleHttp/autoload.php php-guzzlehttp-guzzle" \
+  "/usr/share/perl5/LWP/UserAgent.pm libwww-perl" \
+  "/usr/share/perl5/LWP/Protocol/https.pm liblwp-protocol-https-perl"; do
+  read -r file package <<<"$pair"
+  [ -e "$file" ] || missing+=("$package")
+done
+php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || missing+=(php-curl)
+ruby -e 'require "httparty"' 2>/dev/null || missing+=(ruby-httparty)
 # The signer whom the machine's packages are trusted to come from.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 

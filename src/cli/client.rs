@@ -12,7 +12,7 @@ use super::{CliError, Printer, client_limits};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clients::{
-    self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange,
+    self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange, WebOrigin,
 };
 use crate::config::{AnonymousAccess, Config, Rule, format_rate};
 use crate::problem::{ExitCode, Report};
@@ -33,6 +33,9 @@ enum ClientAction {
         name: String,
         #[command(flatten)]
         limits: client_limits::LimitArgs,
+        /// Let web pages of this origin send requests with the key, e.g. http://localhost:5173
+        #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
+        origin: Option<WebOrigin>,
     },
     /// Change the limits of a client; the key stays
     Set {
@@ -40,6 +43,9 @@ enum ClientAction {
         name: String,
         #[command(flatten)]
         limits: client_limits::LimitArgs,
+        /// Let web pages of this origin, and of no other, send requests with the key
+        #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
+        origin: Option<WebOrigin>,
         /// Remove this limit first; may be repeated
         #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
         clear: Vec<ClearedLimit>,
@@ -67,6 +73,7 @@ enum ClearedLimit {
     Expires,
     Rate,
     MaxRequests,
+    Origin,
 }
 
 impl From<ClearedLimit> for Limit {
@@ -78,6 +85,7 @@ impl From<ClearedLimit> for Limit {
             ClearedLimit::Expires => Self::Expires,
             ClearedLimit::Rate => Self::Rate,
             ClearedLimit::MaxRequests => Self::MaxRequests,
+            ClearedLimit::Origin => Self::Origin,
         }
     }
 }
@@ -89,9 +97,10 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     match options.action {
-        ClientAction::Add { name, limits } => add(&name, limits, globals, print),
-        ClientAction::Set { name, limits, clear } => {
-            let both = clear.iter().find(|limit| limits.sets(Limit::from(**limit)));
+        ClientAction::Add { name, limits, origin } => add(&name, limits, origin, globals, print),
+        ClientAction::Set { name, limits, origin, clear } => {
+            let is_given = |limit| limits.sets(limit) || limit == Limit::Origin && origin.is_some();
+            let both = clear.iter().find(|limit| is_given(Limit::from(**limit)));
             if let Some(limit) = both.and_then(clap::ValueEnum::to_possible_value) {
                 let limit = limit.get_name().to_owned();
                 return Err(CliError::message(
@@ -101,7 +110,9 @@ pub(super) fn run(
                 ));
             }
             let clear = clear.into_iter().map(Limit::from).collect();
-            set(&name, limits.change(SystemTime::now(), clear), globals, print)
+            let mut change = limits.change(SystemTime::now(), clear);
+            change.given.origin = origin;
+            set(&name, change, globals, print)
         }
         ClientAction::Rotate { name } => rotate(&name, globals, print),
         ClientAction::List => list(globals, print),
@@ -112,14 +123,16 @@ pub(super) fn run(
 fn add(
     name: &str,
     flags: client_limits::LimitArgs,
+    origin: Option<WebOrigin>,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let limits = flags.limits(SystemTime::now());
+    let limits = ClientPolicy { origin, ..flags.limits(SystemTime::now()) };
     let clients = ClientStore::open(globals)?;
     let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
+    let page = limits.origin.as_ref().map(page_note);
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     show_key(name, &key, expires, globals, print).map_err(|error| {
@@ -128,9 +141,7 @@ fn add(
     })?;
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
-        if let Some(note) = bypass {
-            print.note(&note);
-        }
+        bypass.into_iter().chain(page).for_each(|note| print.note(&note));
     }
     clients.announce(globals, print);
     Ok(())
@@ -253,9 +264,17 @@ fn anonymous_access_note(config: &Config) -> String {
     .to_owned()
 }
 
+/// Returns what a key for web pages means.
+fn page_note(origin: &WebOrigin) -> String {
+    format!(
+        "Each script that a page of {origin} loads can use this key: give it no more than the page \
+         needs (docs/web-apps.md)."
+    )
+}
+
 /// Returns how limits can be bypassed on one machine, if there are any.
 fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
-    if *limits == ClientPolicy::default() {
+    if limits.is_unlimited() {
         return None;
     }
     // Where clients without a key may do no more, leaving the key out bypasses nothing.
@@ -325,6 +344,7 @@ fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
         "expires": limits.expires.map(format_time),
         "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
+        "origin": limits.origin,
     })
 }
 

@@ -49,6 +49,8 @@ impl LimitArgs {
             Limit::Expires => self.expires.is_some(),
             Limit::Rate => self.rate.is_some(),
             Limit::MaxRequests => self.max_requests.is_some(),
+            // Of `client` alone: a command is no web page.
+            Limit::Origin => false,
         }
     }
 
@@ -61,6 +63,7 @@ impl LimitArgs {
             expires: self.expires.map(|after| now + after),
             rate: self.rate,
             max_requests: self.max_requests,
+            origin: None,
         };
         LimitChange { clear, given, no_delete: self.no_delete }
     }
@@ -96,7 +99,7 @@ pub(super) fn check_rules(
 pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
     let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     match config.policy.anonymous {
-        _ if *limits == ClientPolicy::default() || config.listen.expose => None,
+        _ if limits.is_unlimited() || config.listen.expose => None,
         AnonymousAccess::Full => Some("do everything"),
         AnonymousAccess::ReadOnly if *limits == only_reads => None,
         AnonymousAccess::ReadOnly => Some("read everything"),

@@ -69,6 +69,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "nexudus-proxy client add reports --read-only --expires 30d",
             "nexudus-proxy client add agent --allow 'GET /api/spaces/**' --rate 5/s",
+            "nexudus-proxy client add web --origin http://localhost:5173 --read-only",
         ],
     ),
     (

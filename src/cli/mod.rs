@@ -135,6 +135,11 @@ const STYLES: Styles = Styles::styled()
 /// Runs the program with these arguments, its own name first, and returns how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
+    // This program again, on the way to the command of a `run`.
+    #[cfg(unix)]
+    if let Some(code) = crate::run::run_stage(&args) {
+        return ExitCode::Child(code);
+    }
     let when = print::ColorWhen::from_args(&args);
     let print = Printer::new(when);
     let is_json = print::wants_json(&args);

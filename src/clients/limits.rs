@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::web_origin::WebOrigin;
 use crate::config::{Rate, Rule, RuleSet};
 
 /// The requests that a client may send.
@@ -23,6 +24,8 @@ pub struct ClientPolicy {
     pub rate: Option<Rate>,
     /// Most requests in all.
     pub max_requests: Option<u64>,
+    /// Pages of this origin may send requests with the key: more than others may, and no limit.
+    pub origin: Option<WebOrigin>,
 }
 
 /// One kind of limit.
@@ -41,6 +44,8 @@ pub enum Limit {
     Rate,
     /// [`ClientPolicy::max_requests`].
     MaxRequests,
+    /// [`ClientPolicy::origin`].
+    Origin,
 }
 
 /// A change of limits: some are cleared, then some are given. Those that it does not name stay.
@@ -55,6 +60,11 @@ pub struct LimitChange {
 }
 
 impl ClientPolicy {
+    /// Says whether nothing is limited. An origin is no limit.
+    pub fn is_unlimited(&self) -> bool {
+        Self { origin: None, ..self.clone() } == Self::default()
+    }
+
     /// Says whether the key has expired.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -86,6 +96,7 @@ impl LimitChange {
             max_requests: given
                 .max_requests
                 .or(limits.max_requests.filter(|_| kept(Limit::MaxRequests))),
+            origin: given.origin.clone().or(limits.origin.clone().filter(|_| kept(Limit::Origin))),
         }
     }
 
@@ -111,7 +122,8 @@ impl fmt::Display for ClientPolicy {
         let words = words.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned());
         let parts = words.chain(self.allow.iter().map(|rule| format!("+{rule}")));
         let parts: Vec<_> = parts.chain(deny.map(|rule| format!("-{rule}"))).collect();
-        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
+        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })?;
+        self.origin.iter().try_for_each(|origin| write!(f, ", for pages of {origin}"))
     }
 }
 
@@ -131,6 +143,7 @@ mod tests {
             expires: Some(UNIX_EPOCH),
             rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
             max_requests: Some(7),
+            origin: Some(WebOrigin::parse("http://localhost:1").unwrap()),
         };
         assert_eq!(LimitChange::default().apply(&before), before);
 
@@ -152,8 +165,12 @@ mod tests {
 
         let clear =
             vec![Limit::Allow, Limit::Deny, Limit::Rate, Limit::MaxRequests, Limit::ReadOnly];
+        let clear = [clear, vec![Limit::Origin]].concat();
         let rest = LimitChange { clear, ..LimitChange::default() }.apply(&before);
         assert_eq!(rest, ClientPolicy { expires: Some(UNIX_EPOCH), ..ClientPolicy::default() });
+        let page = ClientPolicy { origin: before.origin.clone(), ..ClientPolicy::default() };
+        assert!(page.is_unlimited() && !rest.is_unlimited());
+        assert_eq!(page.to_string(), "everything, for pages of http://localhost:1");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod limits;
 mod store;
 mod table;
 mod usage;
+mod web_origin;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use self::key_scanner::{
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
 pub use self::store::wire as limits_json;
 pub use self::store::{ReplacedKey, StoredClient, add, list, revoke, rotate, set, undo_rotation};
+pub use self::web_origin::{MalformedOrigin, WebOrigin};
 
 /// The clients of one profile. Clones share them.
 #[derive(Clone, Debug)]
@@ -116,6 +118,19 @@ impl Clients {
             return Err(KeyError::Expired);
         }
         Ok(client.clone())
+    }
+
+    /// Says whether some client names this origin of web pages.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Changed`], as in [`Clients::authenticate`].
+    pub fn names_origin(&self, origin: &[u8]) -> Result<bool, KeyError> {
+        let table = self.0.table.load();
+        if !table.is_current() {
+            return Err(KeyError::Changed);
+        }
+        Ok(str::from_utf8(origin).is_ok_and(|origin| table.names_origin(origin)))
     }
 
     /// Reads the file if it was replaced, on a thread for work that blocks.

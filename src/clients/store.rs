@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange};
+use super::{ClientPolicy, Error, LimitChange, WebOrigin};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
@@ -241,12 +241,15 @@ struct ClientEntry {
     expires: Option<u64>,
     rate: Option<String>,
     max_requests: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<WebOrigin>,
 }
 
 impl ClientEntry {
     fn from_client(client: &StoredClient) -> Self {
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests } = &client.limits;
+        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests, origin } =
+            &client.limits;
         Self {
             id: client.id.clone(),
             name: client.name.clone(),
@@ -258,6 +261,7 @@ impl ClientEntry {
             expires: expires.map(to_unix_seconds),
             rate: rate.map(format_rate),
             max_requests: *max_requests,
+            origin: origin.clone(),
         }
     }
 
@@ -278,6 +282,7 @@ impl ClientEntry {
                 None => None,
             },
             max_requests: self.max_requests,
+            origin: self.origin,
         };
         let hash = KeyHash::from_hex(&self.key_sha256)?;
         Some(StoredClient {

@@ -148,6 +148,7 @@ fn a_policy_is_read_as_it_was_written() {
         expires: Some(UNIX_EPOCH + Duration::from_secs(4_000_000_000)),
         rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
         max_requests: Some(7),
+        origin: Some(WebOrigin::parse("http://localhost:5173").unwrap()),
     };
     let key = add(directory.path(), "agent", limits.clone()).unwrap();
 

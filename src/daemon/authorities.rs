@@ -47,6 +47,12 @@ impl AuthorityKeeper {
         clock: &Clock,
     ) -> (Self, Authorities) {
         let live = LiveAuthorities::default();
+        if config.forward_proxy.listen.is_some() {
+            live.need(AuthorityKind::Intercept);
+        }
+        if !config.listen.tls.is_empty() {
+            live.need(AuthorityKind::Localhost);
+        }
         let (sender, commands) = mpsc::channel(1);
         let absent = AuthorityKind::ALL.map(|kind| absent(kind, AuthorityState::None));
         let (notes, reader) = watch::channel(absent.into());

@@ -51,6 +51,10 @@ mod run;
 #[cfg(unix)]
 mod run_handover;
 #[cfg(target_os = "linux")]
+mod run_intercepted;
+#[cfg(target_os = "linux")]
+mod run_isolated;
+#[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]
 mod service;

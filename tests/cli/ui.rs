@@ -233,6 +233,29 @@ fn requests_are_shown_as_they_end_without_what_is_secret() {
 }
 
 #[test]
+fn nothing_that_is_relayed_holds_a_secret() {
+    let stage = UiStage::start("ui --no-open --json");
+    let token = stage.token();
+    let port = stage.daemon.port(&stage.home);
+    get(port, "/api/spaces/coworkers?password=marker-query-2");
+    let secrets = [stage.nexudus.0.live_access_tokens(), vec!["marker-".to_owned()]].concat();
+    assert_eq!(secrets.len(), 2);
+
+    let trial = json!({ "method": "GET", "path": "/api/x?a=marker-tried", "command": null });
+    let mut told = stage.ask("POST", "/ui/policy", &stage.with(&token), &trial.to_string()).body;
+    for path in ["/ui/session", "/v1/status", "/v1/history", "/v1/clients", "/v1/status?x=marker-y"]
+    {
+        let answer = stage.ask("GET", path, &stage.with(&token), "");
+        told.push_str(&(answer.head + &answer.body));
+    }
+
+    assert!(told.contains("ada@example.test") && told.contains("verdicts"), "{told}");
+    for secret in &secrets {
+        assert!(!told.contains(secret), "a secret is relayed");
+    }
+}
+
+#[test]
 fn the_page_ends_with_the_command() {
     let mut stage = UiStage::start("ui --no-open --json");
     let pid = Pid::from_raw(stage.command.id().try_into().unwrap());

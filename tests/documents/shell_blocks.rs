@@ -86,6 +86,8 @@ tested! {
     the_page_about_agents_works_as_printed: "docs/agents.md",
     the_page_about_logins_works_as_printed: "docs/login.md",
     the_page_about_the_service_works_as_printed: "docs/service.md",
+    the_page_about_certificates_works_as_printed: "docs/certificates.md",
+    the_page_about_web_pages_works_as_printed: "docs/web-apps.md",
     the_page_about_throttling_works_as_printed: "docs/throttling.md",
     the_page_about_the_configuration_works_as_printed: "docs/configuration.md",
     the_page_about_the_admin_api_works_as_printed: "docs/admin-api.md",

@@ -66,6 +66,7 @@ mod tokens;
 mod unauthorized;
 mod uploads;
 mod upstream_pool;
+mod web_apps;
 mod websocket;
 mod websocket_end;
 mod websocket_handshake;

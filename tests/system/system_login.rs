@@ -37,7 +37,11 @@ fn root_logs_the_system_service_in_by_one_command() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().uid(), owner, "{:?}", entry.path());
     }
-    assert_eq!(machine.run("find /tmp -name 'nexudus-proxy-login*'; ls -d /root/.local 2>/dev/null || true"), "");
+    assert_eq!(
+        machine
+            .run("find /tmp -name 'nexudus-proxy-login*'; ls -d /root/.local 2>/dev/null || true"),
+        ""
+    );
     let said = format!("{logged_in:?}{refused:?}{}", machine.journal("debug"));
     assert!(!said.contains(PASSWORD), "{said}");
 

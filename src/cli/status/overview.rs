@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_curve_reaches_from_nothing_to_the_most() {
-        assert_eq!(curve(&[0, 1, 7, 14], ASCII), "_.-#");
+        assert_eq!(curve(&[0, 1, 7, 14], ASCII), "_.=#");
         assert_eq!(curve(&[0, 0], BLOCKS), "▁▁");
         assert_eq!(curve(&[], BLOCKS), "");
         assert_eq!(curve(&[5], ASCII), "#");
