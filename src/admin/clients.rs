@@ -12,8 +12,9 @@ use super::api::{ClientChanged, ClientRecord};
 use super::context::AdminContext;
 use super::problem::AdminError;
 use crate::audit::{AuditEvent, AuditRecord};
-use crate::clients::{self, ClientChange};
+use crate::clients::{self, ClientChange, Clients};
 use crate::peer::Peer;
+use crate::redact::{TableName, TokenVault};
 
 /// Handles `GET /v1/clients`.
 pub(super) async fn list(
@@ -35,7 +36,7 @@ pub(super) async fn change(
         context.error_response(&AdminError::InvalidBody { why: rejection.body_text() })
     };
     let Json(change) = change.map_err(invalid)?;
-    let directory = context.clients.directory().to_owned();
+    let (clients, tokens) = (context.clients.clone(), context.tokens.clone());
     let (action, client) = change.action_and_client();
     let record = AuditRecord {
         event: AuditEvent::Keys,
@@ -44,7 +45,12 @@ pub(super) async fn change(
         ..AuditRecord::default()
     };
     // The file is synced to the disk, and another command may hold its lock.
-    let changed = tokio::task::spawn_blocking(move || change.apply(&directory)).await;
+    let changed = tokio::task::spawn_blocking(move || {
+        let changed = change.apply(clients.directory());
+        forget_tokens(&tokens, &clients);
+        changed
+    })
+    .await;
     let keys = match changed {
         Ok(changed) => changed.map_err(|error| context.error_response(&error))?,
         Err(_) => return Err(context.error_response(&AdminError::Panic)),
@@ -52,4 +58,13 @@ pub(super) async fn change(
     context.record(&peer, record);
     let key = keys.new.map(|key| key.expose().to_owned());
     Ok(Json(ClientChanged { key, replaced: keys.replaced }))
+}
+
+/// Forgets what the tokens of clients stand for that are no longer there.
+fn forget_tokens(tokens: &TokenVault, clients: &Clients) {
+    tokens.retain(|name| match name {
+        TableName::Anonymous => true,
+        TableName::Client(id) => clients.has(|it, _| it == id),
+        TableName::Group(group) => clients.has(|_, it| it.share_tokens.as_ref() == Some(group)),
+    });
 }

@@ -17,6 +17,7 @@ use super::api::{
 use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
+use super::history::History;
 use super::problem::{render, response_for_profile};
 use crate::approvals::Approvals;
 use crate::audit::{Audit, AuditRecord};
@@ -26,6 +27,7 @@ use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
+use crate::redact::TokenVault;
 use crate::session::{Session, SessionStatus, endpoint::HttpIssuer};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
@@ -104,6 +106,8 @@ pub struct AdminState {
     pub audit: Option<Audit>,
     /// The certificate authorities.
     pub authorities: Authorities,
+    /// What the tokens of redacted clients stand for.
+    pub tokens: TokenVault,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
@@ -122,6 +126,8 @@ pub struct AdminState {
 #[derive(Debug)]
 pub(super) struct AdminContext {
     pub(super) server: ServerInfo,
+    /// The last day.
+    pub(super) history: History,
     state: AdminState,
     operator_slots: ConnectionSlots,
     /// A limit of its own, so that read-only peers cannot exhaust operators' connections.
@@ -139,7 +145,8 @@ impl Deref for AdminContext {
 impl AdminContext {
     pub(super) fn new(server: ServerInfo, state: AdminState) -> Self {
         let (operator_slots, readonly_slots) = (ConnectionSlots::new(), ConnectionSlots::new());
-        Self { server, state, operator_slots, readonly_slots }
+        let history = History::new(state.clock.now().wall);
+        Self { server, history, state, operator_slots, readonly_slots }
     }
 
     /// Returns the connections among which this peer's is counted.

@@ -21,9 +21,11 @@ mod context;
 mod events;
 mod health;
 mod health_probes;
+mod history;
 mod metrics;
 mod problem;
 mod queries;
+mod recorder;
 mod status;
 
 use std::convert::Infallible;
@@ -81,6 +83,12 @@ impl Admin {
     pub fn health_probes(&self) -> HealthProbes {
         let AdminState { session, runtime, heartbeat, .. } = &**self.context;
         HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+    }
+
+    /// Records the last day of the daemon, for ever: once a minute, and with each change of the
+    /// session. No request pays for it.
+    pub async fn record_history(&self) {
+        recorder::record(&self.context).await;
     }
 
     /// Waits until a reload takes the access away from an operator.
@@ -143,6 +151,7 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/status", get(queries::status))
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
+        .route("/v1/history", get(recorder::history))
         .route("/v1/clients", get(clients::list).post(clients::change))
         .route("/v1/approvals", get(approvals::list).post(approvals::decide))
         .route("/v1/approvals/{id}", get(approvals::show))

@@ -21,6 +21,9 @@ pub(super) enum AdminError {
     /// `?kinds=` names a kind of events that does not exist.
     #[error("kinds are ready, session, request and approval")]
     UnknownEvents,
+    /// `?after=` is no time.
+    #[error("after is a number of seconds since 1970")]
+    UnknownTime,
     /// More clients follow the events than allowed.
     #[error("too many readers follow the events")]
     TooManyReaders,
@@ -64,6 +67,8 @@ impl Problem for AdminError {
             Self::UnknownPath => ProblemKind::UnknownPath.into(),
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
+            Self::UnknownTime => ProblemKind::InvalidCommand
+                .with_hint("Ask for /v1/history, or for /v1/history?after=SECONDS."),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
             Self::InvalidBody { .. } => ProblemKind::InvalidCommand.into(),
             Self::SessionNotRemoved { .. } => ProblemKind::CommandFailed

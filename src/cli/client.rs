@@ -9,11 +9,11 @@ use serde_json::json;
 use super::client_list::{format_time, limits_json, list};
 use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, client_limits};
+use super::{CliError, Printer, client_limits, client_redaction};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clients::{
-    self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange,
+    self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange, WebOrigin,
 };
 use crate::config::{AnonymousAccess, Config, format_rate};
 use crate::gateway::Guide;
@@ -38,6 +38,9 @@ enum ClientAction {
         /// Print beside it a text for the instructions of an agent that gets the key
         #[arg(long)]
         guide: bool,
+        /// Let web pages of this origin send requests with the key, e.g. http://localhost:5173
+        #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
+        origin: Option<WebOrigin>,
     },
     /// Change the limits of a client; the key stays
     Set {
@@ -45,6 +48,9 @@ enum ClientAction {
         name: String,
         #[command(flatten)]
         limits: client_limits::LimitArgs,
+        /// Let web pages of this origin, and of no other, send requests with the key
+        #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
+        origin: Option<WebOrigin>,
         /// Remove this limit first; may be repeated
         #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
         clear: Vec<ClearedLimit>,
@@ -76,6 +82,10 @@ enum ClearedLimit {
     MaxWrites,
     MaxDeletes,
     MaxBytes,
+    Origin,
+    Redact,
+    Resolve,
+    ShareTokens,
 }
 
 impl From<ClearedLimit> for Limit {
@@ -91,6 +101,10 @@ impl From<ClearedLimit> for Limit {
             ClearedLimit::MaxWrites => Self::MaxWrites,
             ClearedLimit::MaxDeletes => Self::MaxDeletes,
             ClearedLimit::MaxBytes => Self::MaxBytes,
+            ClearedLimit::Origin => Self::Origin,
+            ClearedLimit::Redact => Self::Redact,
+            ClearedLimit::Resolve => Self::Resolve,
+            ClearedLimit::ShareTokens => Self::ShareTokens,
         }
     }
 }
@@ -102,9 +116,12 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     match options.action {
-        ClientAction::Add { name, limits, guide } => add(&name, limits, guide, globals, print),
-        ClientAction::Set { name, limits, clear } => {
-            let both = clear.iter().find(|limit| limits.sets(Limit::from(**limit)));
+        ClientAction::Add { name, limits, origin, guide } => {
+            add(&name, (limits, origin), guide, globals, print)
+        }
+        ClientAction::Set { name, limits, origin, clear } => {
+            let is_given = |limit| limits.sets(limit) || limit == Limit::Origin && origin.is_some();
+            let both = clear.iter().find(|limit| is_given(Limit::from(**limit)));
             if let Some(limit) = both.and_then(clap::ValueEnum::to_possible_value) {
                 let limit = limit.get_name().to_owned();
                 return Err(CliError::message(
@@ -114,7 +131,9 @@ pub(super) fn run(
                 ));
             }
             let clear = clear.into_iter().map(Limit::from).collect();
-            set(&name, limits.change(SystemTime::now(), clear), globals, print)
+            let mut change = limits.change(SystemTime::now(), clear);
+            change.given.origin = origin;
+            set(&name, change, globals, print)
         }
         ClientAction::Rotate { name } => rotate(&name, globals, print),
         ClientAction::List => list(globals, print),
@@ -124,17 +143,19 @@ pub(super) fn run(
 
 fn add(
     name: &str,
-    flags: client_limits::LimitArgs,
+    (flags, origin): (client_limits::LimitArgs, Option<WebOrigin>),
     has_guide: bool,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let limits = flags.limits(SystemTime::now());
+    let limits = ClientPolicy { origin, ..flags.limits(SystemTime::now()) };
     let clients = ClientStore::open(globals)?;
     let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
     let guide = has_guide.then(|| Guide::of_client(&limits, &config));
+    let page = limits.origin.as_ref().map(page_note);
+    let unredacted = client_redaction::bypass(&limits, &config);
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     let shown = match &guide {
@@ -147,9 +168,8 @@ fn add(
     })?;
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
-        if let Some(note) = bypass {
-            print.note(&note);
-        }
+        bypass.into_iter().chain(page).for_each(|note| print.note(&note));
+        unredacted.iter().for_each(|note| print.note(note));
     }
     clients.announce(globals, print);
     Ok(())
@@ -303,9 +323,17 @@ fn anonymous_access_note(config: &Config) -> String {
     .to_owned()
 }
 
+/// Returns what a key for web pages means.
+fn page_note(origin: &WebOrigin) -> String {
+    format!(
+        "Each script that a page of {origin} loads can use this key: give it no more than the page \
+         needs (docs/web-apps.md)."
+    )
+}
+
 /// Returns how limits can be bypassed on one machine, if there are any.
 fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
-    if *limits == ClientPolicy::default() {
+    if limits.is_unlimited() {
         return None;
     }
     // Where clients without a key may do no more, leaving the key out bypasses nothing.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::client_redaction::{self, RedactionArgs};
 use super::{CliError, Printer};
 use crate::clients::{Budget, Budgets, ClientPolicy, Limit, LimitChange};
 use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
@@ -37,6 +38,8 @@ pub(super) struct LimitArgs {
     /// So many requests in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_requests: Option<u64>,
+    #[command(flatten)]
+    redaction: RedactionArgs,
 }
 
 /// What a client may use in a span of time, which begins with the first use.
@@ -72,6 +75,9 @@ impl LimitArgs {
             Limit::Expires => self.expires.is_some(),
             Limit::Rate => self.rate.is_some(),
             Limit::MaxRequests => self.max_requests.is_some(),
+            // Of `client` alone: a command is no web page.
+            Limit::Origin => false,
+            Limit::Redact | Limit::Resolve | Limit::ShareTokens => self.redaction.sets(limit),
         }
     }
 
@@ -90,6 +96,8 @@ impl LimitArgs {
             expires: self.expires.map(|after| now + after),
             rate: self.rate,
             max_requests: self.max_requests,
+            origin: None,
+            redaction: self.redaction.policy(),
         };
         LimitChange { clear, given, no_delete: self.no_delete }
     }
@@ -111,6 +119,7 @@ pub(super) fn check_rules(
     let unasked = limits.ask.iter().map(|rule| ineffective_ask(rule, limits, config));
     let warnings = idle.iter().cloned().chain(unheard).chain(unasked);
     warnings.flatten().for_each(|warning| print.warning(&warning));
+    client_redaction::warn(limits, print);
     let asks = limits.ask.iter().any(|rule| ineffective_ask(rule, limits, config).is_none());
     if !idle.is_empty() && idle.iter().all(Option::is_some) && !asks {
         return Err(CliError::message(
@@ -127,7 +136,7 @@ pub(super) fn check_rules(
 pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
     let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     match config.policy.anonymous {
-        _ if *limits == ClientPolicy::default() || config.listen.expose => None,
+        _ if limits.is_unlimited() || config.listen.expose => None,
         AnonymousAccess::Full => Some("do everything"),
         AnonymousAccess::ReadOnly if *limits == only_reads => None,
         AnonymousAccess::ReadOnly => Some("read everything"),

@@ -22,6 +22,8 @@ pub(super) use self::demo::{RunningDemo, find_demo};
 #[cfg(unix)]
 pub(super) use self::effective_config::load_effective_config;
 pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_config};
+#[cfg(unix)]
+pub(super) use self::profile_files::shell_files;
 pub(super) use self::profile_files::{
     clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain, trust_record,
 };

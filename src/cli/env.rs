@@ -3,6 +3,8 @@
 //! The login's own variables stay as they are: a daemon that is started in the same shell reads them, and
 //! would try to log in with a placeholder. Programs that log in do so at the daemon, with any login.
 
+mod intercept;
+
 use std::net::SocketAddr;
 
 use super::daemon_client::{effective_config, find_daemon};
@@ -13,6 +15,7 @@ use crate::admin::client::Error;
 use crate::clients;
 use crate::config::{AnonymousAccess, LoadedConfig};
 use crate::problem::ExitCode;
+use crate::run;
 use crate::run::variables::{
     BASE_URL_NAMES, PASSWORD_NAMES, PLACEHOLDER_EMAIL, TOKEN_NAMES, USER_NAMES,
 };
@@ -23,6 +26,9 @@ pub(super) struct EnvArgs {
     /// The shell that reads it; by default the one of $SHELL
     #[arg(long, value_name = "SHELL")]
     shell: Option<Shell>,
+    /// Lead programs through the daemon's forward proxy too: those that cannot change their base URL
+    #[arg(long)]
+    intercept: bool,
     /// Take the variables away again
     #[arg(long)]
     undo: bool,
@@ -44,9 +50,10 @@ pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Resul
     let shell = args.shell.unwrap_or_else(Shell::detect);
     if args.undo {
         let names = BASE_URL_NAMES.iter().chain(&TOKEN_NAMES).chain(&USER_NAMES);
-        let names = names.chain(&PASSWORD_NAMES);
+        let intercepted = args.intercept.then(run::shell_names).into_iter().flatten();
+        let names = names.chain(&PASSWORD_NAMES).copied().chain(intercepted);
         if globals.json {
-            return print.json(&names.copied().collect());
+            return print.json(&names.collect());
         }
         return print.raw(names.map(|name| shell.unset(name)).collect::<String>().as_bytes());
     }
@@ -57,16 +64,19 @@ pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Resul
         print.warning("clients without a key are refused: set NEXUDUS_PROXY_KEY first");
     }
     let secret = key.as_deref().unwrap_or(PLACEHOLDER);
-    let values: Vec<_> = (BASE_URL_NAMES.iter().map(|name| (*name, url.as_str())))
-        .chain(TOKEN_NAMES.iter().map(|name| (*name, secret)))
-        .chain(USER_NAMES.iter().map(|name| (*name, PLACEHOLDER_EMAIL)))
-        .chain(PASSWORD_NAMES.iter().map(|name| (*name, secret)))
+    let mut values: Vec<(&str, String)> = (BASE_URL_NAMES.iter().map(|name| (*name, url.clone())))
+        .chain(TOKEN_NAMES.iter().map(|name| (*name, secret.to_owned())))
+        .chain(USER_NAMES.iter().map(|name| (*name, PLACEHOLDER_EMAIL.to_owned())))
+        .chain(PASSWORD_NAMES.iter().map(|name| (*name, secret.to_owned())))
         .collect();
+    if args.intercept {
+        values.extend(intercept::variables(globals, key.as_deref())?);
+    }
     if globals.json {
         let fields = values.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
         return print.json(&serde_json::Value::Object(fields.collect()));
     }
-    let lines = values.into_iter().map(|(name, value)| shell.set(name, value));
+    let lines = values.into_iter().map(|(name, value)| shell.set(name, &value));
     print.raw(lines.collect::<String>().as_bytes())
 }
 
@@ -109,12 +119,15 @@ impl Shell {
         }
     }
 
-    /// Returns the line that sets a variable. No value of ours holds a quote.
+    /// Returns the line that sets a variable. A value may hold what the shell's own did.
     fn set(self, name: &str, value: &str) -> String {
         match self {
-            Self::Sh => format!("export {name}='{value}'\n"),
-            Self::Fish => format!("set -gx {name} '{value}'\n"),
-            Self::Powershell => format!("$env:{name} = '{value}'\n"),
+            Self::Sh => format!("export {name}='{}'\n", value.replace('\'', "'\\''")),
+            Self::Fish => {
+                let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+                format!("set -gx {name} '{value}'\n")
+            }
+            Self::Powershell => format!("$env:{name} = '{}'\n", value.replace('\'', "''")),
         }
     }
 

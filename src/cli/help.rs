@@ -70,6 +70,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "nexudus-proxy client add reports --read-only --expires 30d",
             "nexudus-proxy client add agent --allow 'GET /api/spaces/**' --rate 5/s",
             "nexudus-proxy client add bot --ask 'DELETE /**' --max-writes 50/day --guide",
+            "nexudus-proxy client add web --origin http://localhost:5173 --read-only",
         ],
     ),
     (
@@ -138,6 +139,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy tail",
         &["nexudus-proxy tail", "nexudus-proxy tail --status 4xx --client agent"],
     ),
+    ("nexudus-proxy ui", &["nexudus-proxy ui", "nexudus-proxy ui --no-open --read-only"]),
     (
         "nexudus-proxy service",
         &["nexudus-proxy service install", "nexudus-proxy service logs --follow"],

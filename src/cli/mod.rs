@@ -7,6 +7,7 @@ mod ca;
 mod client;
 mod client_limits;
 mod client_list;
+mod client_redaction;
 mod completions;
 mod config;
 mod config_flags;
@@ -37,6 +38,7 @@ mod serve;
 mod service;
 mod status;
 mod tail;
+mod ui;
 mod version;
 mod visible;
 mod wait;
@@ -121,6 +123,8 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
+    /// Open the inspector: a page with live requests, the session and the throttle, for you alone
+    Ui(ui::UiArgs),
     /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
@@ -140,6 +144,11 @@ const STYLES: Styles = Styles::styled()
 /// Runs the program with these arguments, its own name first, and returns how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
+    // This program again, on the way to the command of a `run`.
+    #[cfg(unix)]
+    if let Some(code) = crate::run::run_stage(&args) {
+        return ExitCode::Child(code);
+    }
     let when = print::ColorWhen::from_args(&args);
     let print = Printer::new(when);
     let is_json = print::wants_json(&args);
@@ -220,6 +229,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Lock
         | Command::Unlock
         | Command::Tail(_)
+        | Command::Ui(_)
         | Command::Service(_)
         | Command::Config(_) => Ok(globals.sources(vec![]).require_profile()?),
     }
@@ -259,6 +269,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
+        Command::Ui(args) => ui::run(&args, globals, print),
         Command::Service(mut args) => {
             args.system = globals.system;
             service::run(&args, globals, print)

@@ -6,6 +6,7 @@
 
 mod disposition;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -179,24 +180,27 @@ fn not_saved(path: &Path, error: &io::Error) -> CliError {
 
 /// Opens the file with the program that the desktop chooses.
 async fn open(path: &Path) -> Result<(), CliError> {
-    let mut command = Command::new(OPENER);
-    command.arg(path).stdin(Stdio::null()).stdout(Stdio::null());
-    PRIVATE_ENV_VARIABLES.iter().chain([&KEY_VARIABLE]).for_each(|name| {
-        command.env_remove(name);
-    });
-    let failed = match command.spawn() {
-        Err(error) => error.to_string(),
-        // Some openers are the program that shows the file, and end with it.
-        Ok(mut child) => match tokio::time::timeout(OPENER_TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => return Ok(()),
-            Err(_) => return Ok(()),
-            Ok(Ok(status)) => status.to_string(),
-            Ok(Err(error)) => error.to_string(),
-        },
-    };
+    let Err(failed) = open_with_desktop(path.as_os_str()).await else { return Ok(()) };
     let message =
         format!("saved {}, and could not open it with {OPENER}: {failed}", path.display());
     Err(CliError::message(ExitCode::Failed, message, Some("Save it where you want with --output.")))
+}
+
+/// Opens a file or an address with the program that the desktop chooses; the error says why not.
+pub(super) async fn open_with_desktop(target: &OsStr) -> Result<(), String> {
+    let mut command = Command::new(OPENER);
+    command.arg(target).stdin(Stdio::null()).stdout(Stdio::null());
+    PRIVATE_ENV_VARIABLES.iter().chain([&KEY_VARIABLE]).for_each(|name| {
+        command.env_remove(name);
+    });
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    // Some openers are the program that shows the file, and end with it.
+    match tokio::time::timeout(OPENER_TIMEOUT, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Err(_) => Ok(()),
+        Ok(Ok(status)) => Err(status.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+    }
 }
 
 #[cfg(target_os = "macos")]

@@ -9,7 +9,7 @@ use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
-use crate::config::COMMAND_SEGMENT;
+use crate::config::{COMMAND_SEGMENT, Config};
 use crate::gateway::{Explanation, Question, explain};
 use crate::problem::{ExitCode, ProblemKind};
 
@@ -93,7 +93,7 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
 
 /// Returns what to do about a request that is refused for its form, whatever the rules say. What is
 /// refused by a rule is the answer to the question.
-fn hint(explained: &Explanation, method: &str) -> Option<String> {
+pub(super) fn hint(explained: &Explanation, method: &str) -> Option<String> {
     if explained.code? != ProblemKind::MethodNotForwarded.code() {
         let is_form = explained.code?.starts_with("request.");
         return explained.hint.clone().filter(|_| is_form);
@@ -109,7 +109,7 @@ fn hint(explained: &Explanation, method: &str) -> Option<String> {
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Refuses a command on a path that takes none: the verdict would leave the command out.
-fn require_command_path(path: &str, command: Option<&str>) -> Result<(), CliError> {
+pub(super) fn require_command_path(path: &str, command: Option<&str>) -> Result<(), CliError> {
     let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
     let takes_commands = |last: &str| last.eq_ignore_ascii_case(COMMAND_SEGMENT);
     if command.is_none() || path.rsplit('/').next().is_some_and(takes_commands) {
@@ -135,8 +135,17 @@ fn judge(
             Some(found.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?)
         }
     };
-    let limits = stored.as_ref().map(|stored| &stored.limits);
-    let mut explained = explain(question, limits, &config);
+    Ok(judge_stored(question, stored.as_ref(), &config))
+}
+
+/// Judges a request of a client as it is stored, or of a program without a key.
+pub(super) fn judge_stored(
+    question: Question<'_>,
+    stored: Option<&clients::ClientStatus>,
+    config: &Config,
+) -> Explanation {
+    let limits = stored.map(|stored| &stored.limits);
+    let mut explained = explain(question, limits, config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
         explained.is_asked = false;
@@ -145,5 +154,5 @@ fn judge(
         explained.hint = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
-    Ok(explained)
+    explained
 }

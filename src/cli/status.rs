@@ -1,5 +1,6 @@
 //! `status`: everything that the daemon knows.
 
+mod overview;
 mod watch;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use crate::admin::api::{
     AuthorityReport, AuthorityTrouble, ClientStatus, LimiterStatus, RequestCounts, Status,
     ThrottleStatus,
 };
+use crate::admin::client::AdminClient;
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 use crate::session::{LastError, SessionState, SessionStatus};
@@ -38,45 +40,57 @@ pub(super) fn run(args: &StatusArgs, globals: &GlobalArgs, print: Printer) -> Re
 }
 
 async fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let daemon = find(globals, print).await?;
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
-        return print.json(&fetch::<Json>(globals, print).await?);
+        return print.json(&fetch::<Json>(&daemon, print).await?);
     }
-    let status = fetch::<Status>(globals, print).await?;
+    let status = fetch::<Status>(&daemon, print).await?;
     print.raw(format_status(&status, globals, print).as_bytes())
 }
 
-/// Asks the daemon that serves; where none does, a `demo` that runs.
-async fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
-    let asked = async { Ok(connect(globals).await?.get("/v1/status").await?) };
-    let asked = say_waiting(print, DAEMON, asked).await;
-    let Err(error) = asked else { return asked };
+/// Finds the daemon that serves; where none does, a `demo` that runs.
+pub(super) async fn find(globals: &GlobalArgs, print: Printer) -> Result<AdminClient, CliError> {
+    let error = match connect(globals).await {
+        Ok(daemon) => return Ok(daemon),
+        Err(error) => error,
+    };
     if error.exit_code() != ExitCode::NotRunning || globals.scope() == DaemonScope::System {
         return Err(error);
     }
     let Some(demo) = find_demo().await else { return Err(error) };
-    let status = demo.admin.get("/v1/status").await?;
-    if !globals.quiet && !globals.json {
+    if !print.is_quiet() && !globals.json {
         print.note(&format!("this is the `demo` that runs (process {}); no daemon runs", demo.pid));
     }
-    Ok(status)
+    Ok(demo.admin)
+}
+
+async fn fetch<T: DeserializeOwned>(daemon: &AdminClient, print: Printer) -> Result<T, CliError> {
+    Ok(say_waiting(print, DAEMON, daemon.get("/v1/status")).await?)
 }
 
 /// A name and its value; an empty name continues the row above.
 type Row = (&'static str, String);
 
 fn format_status(status: &Status, globals: &GlobalArgs, print: Printer) -> String {
-    let title = print.style("1", &format!("nexudus-proxy {}", status.version));
-    let up = format_duration(status.uptime_s);
-    let mut text =
-        format!("{title}  profile {}, up {up}, process {}\n", status.profile, status.pid);
     let parts = [
         session_rows(status, globals, print),
         address_rows(status),
         traffic_rows(status, print),
         maintenance_rows(status, globals, print),
     ];
-    for (name, value) in parts.concat() {
+    format_title(status, print) + &format_rows(&parts.concat(), print)
+}
+
+fn format_title(status: &Status, print: Printer) -> String {
+    let title = print.style("1", &format!("nexudus-proxy {}", status.version));
+    let up = format_duration(status.uptime_s);
+    format!("{title}  profile {}, up {up}, process {}\n", status.profile, status.pid)
+}
+
+fn format_rows(rows: &[Row], print: Printer) -> String {
+    let mut text = String::new();
+    for (name, value) in rows {
         let line = format!("  {} {value}", print.style("2", &format!("{name:<10}")));
         text.push_str(line.trim_end());
         text.push('\n');
@@ -88,8 +102,7 @@ fn format_status(status: &Status, globals: &GlobalArgs, print: Printer) -> Strin
 fn session_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Row> {
     let session = &status.session;
     let mut rows = vec![("state", state(status, print))];
-    let hints = status.readiness.reasons.iter().filter_map(|reason| without_status(&reason.hint));
-    rows.extend(hints.map(|hint| ("", print.style("2", &globals.as_typed(&hint)))));
+    rows.extend(hint_rows(status, globals, print));
     rows.push(("account", account(&session.status)));
     rows.extend(session.halves.iter().map(|half| ("passed by", print.style("33", half))));
     rows.push(("token", format_token(&session.status)));
@@ -109,6 +122,12 @@ fn session_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Ro
         rows.push(("error", print.style("33", &format!("{}{cause}", error.sentence))));
     }
     rows
+}
+
+/// The ways out of what prevents it.
+fn hint_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Row> {
+    let hints = status.readiness.reasons.iter().filter_map(|reason| without_status(&reason.hint));
+    hints.map(|hint| ("", print.style("2", &globals.as_typed(&hint)))).collect()
 }
 
 /// Drops the advice to run this very command; `None` if the hint has no other.

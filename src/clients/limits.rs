@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::RedactionPolicy;
 use super::budget::Budgets;
+use super::web_origin::WebOrigin;
 use crate::config::{Rate, Rule, RuleSet};
 
 /// The requests that a client may send.
@@ -28,6 +30,10 @@ pub struct ClientPolicy {
     pub rate: Option<Rate>,
     /// Most requests in all.
     pub max_requests: Option<u64>,
+    /// Pages of this origin may send requests with the key: more than others may, and no limit.
+    pub origin: Option<WebOrigin>,
+    /// What is hidden from the client.
+    pub redaction: RedactionPolicy,
 }
 
 /// One kind of limit.
@@ -54,6 +60,14 @@ pub enum Limit {
     Rate,
     /// [`ClientPolicy::max_requests`].
     MaxRequests,
+    /// [`ClientPolicy::origin`].
+    Origin,
+    /// [`RedactionPolicy::mode`].
+    Redact,
+    /// [`RedactionPolicy::resolve`].
+    Resolve,
+    /// [`RedactionPolicy::share_tokens`].
+    ShareTokens,
 }
 
 /// A change of limits: some are cleared, then some are given. Those that it does not name stay.
@@ -68,6 +82,11 @@ pub struct LimitChange {
 }
 
 impl ClientPolicy {
+    /// Says whether nothing is limited. An origin is no limit.
+    pub fn is_unlimited(&self) -> bool {
+        Self { origin: None, ..self.clone() } == Self::default()
+    }
+
     /// Says whether the key has expired.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -114,6 +133,19 @@ impl LimitChange {
             max_requests: given
                 .max_requests
                 .or(limits.max_requests.filter(|_| kept(Limit::MaxRequests))),
+            origin: given.origin.clone().or(limits.origin.clone().filter(|_| kept(Limit::Origin))),
+            redaction: self.kept_redaction(&limits.redaction).changed(&given.redaction),
+        }
+    }
+
+    /// Returns what is left of a redaction once the limits of the change are cleared.
+    fn kept_redaction(&self, before: &RedactionPolicy) -> RedactionPolicy {
+        let is_kept = |limit: Limit| !self.clear.contains(&limit);
+        let mode = Some(before.mode).filter(|_| is_kept(Limit::Redact));
+        RedactionPolicy {
+            mode: mode.unwrap_or_default(),
+            resolve: before.resolve && is_kept(Limit::Resolve),
+            share_tokens: before.share_tokens.clone().filter(|_| is_kept(Limit::ShareTokens)),
         }
     }
 
@@ -137,10 +169,12 @@ impl fmt::Display for ClientPolicy {
         let deny = self.deny.iter().filter(|rule| !no_delete || !NO_DELETE.contains(rule));
         let words = [(self.read_only, "read only"), (no_delete, "no deletions")];
         let words = words.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| (*word).to_owned());
+        let words = words.chain(self.redaction.words().map(str::to_owned));
         let parts = words.chain(self.allow.iter().map(|rule| format!("+{rule}")));
         let parts = parts.chain(deny.map(|rule| format!("-{rule}")));
         let parts: Vec<_> = parts.chain(self.ask.iter().map(|rule| format!("?{rule}"))).collect();
-        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
+        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })?;
+        self.origin.iter().try_for_each(|origin| write!(f, ", for pages of {origin}"))
     }
 }
 
@@ -150,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::clients::Budget;
+    use crate::config::RedactMode;
 
     #[test]
     fn a_change_replaces_what_it_names_and_keeps_the_rest() {
@@ -163,6 +198,8 @@ mod tests {
             expires: Some(UNIX_EPOCH),
             rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
             max_requests: Some(7),
+            origin: Some(WebOrigin::parse("http://localhost:1").unwrap()),
+            redaction: RedactionPolicy { mode: RedactMode::Table, ..RedactionPolicy::default() },
         };
         assert_eq!(LimitChange::default().apply(&before), before);
 
@@ -182,11 +219,40 @@ mod tests {
         };
         assert_eq!(after, expected);
 
-        let clear =
-            vec![Limit::Allow, Limit::Deny, Limit::Rate, Limit::MaxRequests, Limit::ReadOnly];
-        let clear = [clear, vec![Limit::Ask, Limit::MaxDeletes]].concat();
+        let clear = vec![
+            Limit::Allow,
+            Limit::Deny,
+            Limit::Rate,
+            Limit::MaxRequests,
+            Limit::ReadOnly,
+            Limit::Redact,
+        ];
+        let clear = [clear, vec![Limit::Origin, Limit::Ask, Limit::MaxDeletes]].concat();
         let rest = LimitChange { clear, ..LimitChange::default() }.apply(&before);
         assert_eq!(rest, ClientPolicy { expires: Some(UNIX_EPOCH), ..ClientPolicy::default() });
+        let page = ClientPolicy { origin: before.origin.clone(), ..ClientPolicy::default() };
+        assert!(page.is_unlimited() && !rest.is_unlimited());
+        assert_eq!(page.to_string(), "everything, for pages of http://localhost:1");
+    }
+
+    #[test]
+    fn what_is_hidden_changes_part_by_part() {
+        let redacted = |mode, resolve, group: Option<&str>| ClientPolicy {
+            redaction: RedactionPolicy { mode, resolve, share_tokens: group.map(str::to_owned) },
+            ..ClientPolicy::default()
+        };
+        let before = redacted(RedactMode::Table, true, Some("bots"));
+        let change = |clear: Vec<Limit>, given| {
+            LimitChange { clear, given, no_delete: false }.apply(&before)
+        };
+        let nothing = ClientPolicy::default;
+        let all = redacted(RedactMode::All, false, None);
+        assert_eq!(change(vec![], all), redacted(RedactMode::All, true, Some("bots")));
+        let without = change(vec![Limit::Resolve, Limit::ShareTokens], nothing());
+        assert_eq!(without, redacted(RedactMode::Table, false, None));
+        assert_eq!(without.to_string(), "redacted");
+        assert_eq!(change(vec![Limit::Redact], nothing()).redaction.mode, RedactMode::Off);
+        assert_eq!(before.to_string(), "redacted, sends tokens");
     }
 
     #[test]

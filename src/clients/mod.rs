@@ -15,10 +15,12 @@ mod error;
 mod key;
 mod key_scanner;
 mod limits;
+mod redaction;
 mod store;
 mod table;
 mod usage;
 mod usage_counter;
+mod web_origin;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,8 +40,10 @@ pub use self::key_scanner::{
     contains_key_within, loggable_path,
 };
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
+pub use self::redaction::RedactionPolicy;
 pub use self::store::wire as limits_json;
 pub use self::store::{ReplacedKey, StoredClient, add, list, revoke, rotate, set, undo_rotation};
+pub use self::web_origin::{MalformedOrigin, WebOrigin};
 
 /// The clients of one profile. Clones share them.
 #[derive(Clone, Debug)]
@@ -128,6 +132,19 @@ impl Clients {
         Ok(client.clone())
     }
 
+    /// Says whether some client names this origin of web pages.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Changed`], as in [`Clients::authenticate`].
+    pub fn names_origin(&self, origin: &[u8]) -> Result<bool, KeyError> {
+        let table = self.0.table.load();
+        if !table.is_current() {
+            return Err(KeyError::Changed);
+        }
+        Ok(str::from_utf8(origin).is_ok_and(|origin| table.names_origin(origin)))
+    }
+
     /// Reads the file if it was replaced, on a thread for work that blocks.
     pub async fn reload(&self) {
         let inner = self.0.clone();
@@ -164,6 +181,15 @@ impl Clients {
         self.0.table.reload_if_changed();
         let table = self.0.table.load();
         table.is_readable.then(|| table.clients().iter().map(|client| client.status()).collect())
+    }
+
+    /// Says whether there is a client with this identifier, or one of this group of tokens.
+    pub fn has(&self, is_meant: impl Fn(&str, &RedactionPolicy) -> bool) -> bool {
+        self.0.table.reload_if_changed();
+        let table = self.0.table.load();
+        // An unreadable file may still hold the client.
+        let stored = |client: &Arc<Client>| is_meant(client.id(), &client.policy().redaction);
+        !table.is_readable || table.clients().iter().any(stored)
     }
 
     /// Writes the counts of used requests when the daemon ends.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{Budget, Budgets};
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange};
+use super::{ClientPolicy, Error, LimitChange, RedactionPolicy, WebOrigin};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
@@ -251,13 +251,17 @@ struct ClientEntry {
     expires: Option<u64>,
     rate: Option<String>,
     max_requests: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<WebOrigin>,
+    #[serde(default, skip_serializing_if = "RedactionPolicy::is_default")]
+    redaction: RedactionPolicy,
 }
 
 impl ClientEntry {
     fn from_client(client: &StoredClient) -> Self {
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
         let ClientPolicy { read_only, allow, deny, ask, budgets, .. } = &client.limits;
-        let ClientPolicy { expires, rate, max_requests, .. } = &client.limits;
+        let ClientPolicy { expires, rate, max_requests, origin, redaction, .. } = &client.limits;
         Self {
             id: client.id.clone(),
             name: client.name.clone(),
@@ -273,6 +277,8 @@ impl ClientEntry {
             expires: expires.map(to_unix_seconds),
             rate: rate.map(format_rate),
             max_requests: *max_requests,
+            origin: origin.clone(),
+            redaction: redaction.clone(),
         }
     }
 
@@ -299,6 +305,8 @@ impl ClientEntry {
                 None => None,
             },
             max_requests: self.max_requests,
+            origin: self.origin,
+            redaction: self.redaction,
         };
         let hash = KeyHash::from_hex(&self.key_sha256)?;
         Some(StoredClient {

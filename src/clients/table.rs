@@ -1,6 +1,6 @@
 //! The clients of the file as it was last read, found by the hash of their keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,8 @@ pub(super) struct ClientTable {
     /// In the order in which they were added.
     clients: Vec<Arc<Client>>,
     by_hash: HashMap<KeyHash, Arc<Client>>,
+    /// The origins of web pages that clients name.
+    origins: BTreeSet<String>,
     pub(super) is_readable: bool,
 }
 
@@ -70,7 +72,9 @@ impl TableCell {
                 let clients: Vec<_> = stored.into_iter().map(client).collect();
                 let by_hash = clients.iter().map(|it| (it.stored.hash.clone(), it.clone()));
                 let by_hash = by_hash.collect();
-                ClientTable { version, clients, by_hash, is_readable: true }
+                let origins = clients.iter().filter_map(|it| it.policy().origin.as_ref());
+                let origins = origins.map(|origin| origin.as_str().to_owned()).collect();
+                ClientTable { version, clients, by_hash, origins, is_readable: true }
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -99,6 +103,10 @@ impl ClientTable {
 
     pub(super) fn clients(&self) -> &[Arc<Client>] {
         &self.clients
+    }
+
+    pub(super) fn names_origin(&self, origin: &str) -> bool {
+        self.origins.contains(origin)
     }
 
     pub(super) fn has_id(&self, id: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::{Rate, Rule};
+use crate::config::{Rate, RedactMode, Rule};
 
 #[test]
 fn a_key_is_valid_until_its_client_is_revoked() {
@@ -154,6 +154,12 @@ fn a_policy_is_read_as_it_was_written() {
         expires: Some(UNIX_EPOCH + Duration::from_secs(4_000_000_000)),
         rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
         max_requests: Some(7),
+        origin: Some(WebOrigin::parse("http://localhost:5173").unwrap()),
+        redaction: RedactionPolicy {
+            mode: RedactMode::All,
+            resolve: true,
+            share_tokens: Some("bots".to_owned()),
+        },
     };
     let key = add(directory.path(), "agent", limits.clone()).unwrap();
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{
     Admin, AnonymousAccess, Approval, Audit, AuditFile, Config, Credentials, Daemon, ForwardProxy,
     KeyStore, Limits, Listen, Log, LogFormat, LoginSource, Notify, Origin, OtherHosts, Policy,
-    Proxy, Rate, Session, SessionStore, Threads, Throttle, UnixSocket, Upstream, UpstreamAuth,
+    Proxy, Rate, Redact, RedactMode, Session, SessionStore, Threads, Throttle, UnixSocket,
+    Upstream, UpstreamAuth,
 };
 
 impl Default for Config {
@@ -30,6 +31,7 @@ impl Default for Config {
                 deny: vec![],
                 ask: vec![],
                 cookies: false,
+                anonymous_redact: RedactMode::Off,
             },
             approval: Approval {
                 // Under the 30 s after which many clients give up.
@@ -53,6 +55,7 @@ impl Default for Config {
             // One thread serves more requests than Nexudus lets an account send.
             daemon: Daemon { drain: Duration::from_secs(5), threads: Threads::Fixed(1) },
             notify: Notify { command: vec![] },
+            redact: Redact::default(),
         }
     }
 }

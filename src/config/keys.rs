@@ -5,7 +5,8 @@ use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{
-    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, SessionStore, UpstreamAuth,
+    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, RedactMode, SessionStore,
+    UpstreamAuth,
 };
 
 /// Every key of the configuration, in the order of the file.
@@ -174,6 +175,24 @@ pub static KEYS: &[Key] = &[
     )
     .reloadable(),
     key!(
+        policy.anonymous_redact,
+        ValueType::Choice(RedactMode::WORDS),
+        "Hidden from clients without a key: off, table (personal values) or all (every text)"
+    )
+    .reloadable(),
+    key!(
+        redact.fields,
+        ValueType::Strings,
+        "Personal fields beside the built-in table, e.g. [\"Coworker.TariffName\"]"
+    )
+    .reloadable(),
+    key!(
+        redact.keep,
+        ValueType::Strings,
+        "Fields that stay under --redact=all, e.g. [\"Resource.Name\"]"
+    )
+    .reloadable(),
+    key!(
         approval.hold,
         ValueType::Duration { allow_zero: true },
         "Longest time a request is held before the answer that it waits for a person"
@@ -323,6 +342,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("policy", "The requests that are allowed."),
     ("approval", "Requests that wait for a person."),
     ("audit", "The record of what clients did."),
+    ("redact", "Which fields are personal."),
     ("throttle", "Rate limits."),
     ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),

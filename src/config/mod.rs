@@ -15,9 +15,11 @@ mod file;
 mod key;
 mod keys;
 mod load;
+mod log;
 mod merge;
 mod origin;
 mod paths;
+mod redact;
 #[cfg(test)]
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
@@ -47,9 +49,11 @@ pub use example::example;
 pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
+pub use log::{Log, LogFormat};
 pub use merge::Override;
 pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_flags, with_profile_flag};
+pub use redact::{Redact, RedactMode};
 pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
 pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
@@ -97,6 +101,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// Notifications for a person.
     pub notify: Notify,
+    /// Which fields are personal.
+    pub redact: Redact,
 }
 
 /// `[upstream]`
@@ -290,6 +296,8 @@ pub struct Policy {
     pub ask: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
+    /// What is hidden from clients without a key.
+    pub anonymous_redact: RedactMode,
 }
 
 /// `policy.anonymous`
@@ -355,30 +363,6 @@ pub struct Limits {
     pub body_idle: Duration,
     /// Longest time a local connection may stay open without a request.
     pub keep_alive: Duration,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// A level, or directives such as `info,nexudus_proxy::session=debug`.
-    pub level: String,
-    /// The shape of a line.
-    pub format: LogFormat,
-    /// Add a `Server-Timing` header to responses.
-    pub server_timing: bool,
-}
-
-/// `log.format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `human` on a terminal, `journald` under systemd, else `json`.
-    Auto,
-    /// For eyes.
-    Human,
-    /// For programs.
-    Json,
-    /// For the journal: a priority prefix, no time.
-    Journald,
 }
 
 /// `[daemon]`

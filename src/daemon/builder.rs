@@ -206,6 +206,7 @@ impl DaemonBuilder {
             approvals: self.access.approvals.clone(),
             audit: self.access.audit.clone(),
             authorities: self.authorities.1.clone(),
+            tokens: self.access.tokens.clone(),
             telemetry,
             in_flight,
             runtime: channels.runtime,

@@ -119,6 +119,8 @@ impl ControlPlane {
         for socket in listeners.health {
             tasks.spawn(accept_probes(socket.into_listener()?, admin.health_probes()));
         }
+        let history = admin.clone();
+        tasks.spawn(async move { history.record_history().await });
         tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));
         Ok(Self(tasks))

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::peer::UserAcl;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::redact::TokenVault;
 
 /// The parts of a daemon by which a person watches its clients.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ pub(super) fn access_sources(
         clients: clients.clone(),
         approvals: Approvals::new(config.approval.clone(), is_attended, clock.clone()),
         audit: start_audit(config, &paths.profile_state())?,
+        tokens: TokenVault::new(clock.clone()),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::config::{AnonymousAccess, Config, Origin, Paths};
 use crate::gateway::{ClientAuthenticator, Gateway, Guard, HeaderPolicy, ListenerKind, Policy};
 use crate::listen::{self, BoundSocket};
 use crate::peer::UserAcl;
+use crate::redact::{FieldRules, Redactor, TokenVault};
 use crate::session::Session;
 use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
@@ -112,6 +113,7 @@ pub(super) struct AccessSources {
     pub(super) clients: Clients,
     pub(super) approvals: Approvals,
     pub(super) audit: Option<Audit>,
+    pub(super) tokens: TokenVault,
 }
 
 /// One upstream origin, its local addresses, and the gateway that serves them at the moment.
@@ -232,7 +234,8 @@ pub(super) fn build_gateway(
         .with_websockets(config.upstream.upgrade);
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
         .with_ask(config.policy.ask.clone())
-        .with_cookies(config.policy.cookies);
+        .with_cookies(config.policy.cookies)
+        .with_redaction(redactor(config, access, upstream), config.policy.anonymous_redact);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
     let (forwards_trace, has_via) = (config.upstream.trace, config.upstream.via);
@@ -246,6 +249,11 @@ pub(super) fn build_gateway(
     let gateway = Gateway::new(guard, policy, body_buffer, session, throttle, upstream, headers);
     let gateway = gateway.with_approvals(access.approvals.clone()).with_audit(access.audit.clone());
     Ok(gateway.with_server_timing(config.log.server_timing).with_profile(&config.profile))
+}
+
+fn redactor(config: &Config, access: &AccessSources, upstream: &Upstream) -> Redactor {
+    let fields = FieldRules::new(&config.redact.fields, &config.redact.keep);
+    Redactor::new(access.tokens.clone(), fields, upstream.origin())
 }
 
 /// 0 in the configuration means no limit.

@@ -119,6 +119,11 @@ impl ClientAuthenticator {
         Self { is_key_required: true, ..self }
     }
 
+    /// Says whether some client names this origin of web pages.
+    pub(super) fn names_origin(&self, origin: &[u8]) -> Result<bool, clients::KeyError> {
+        self.clients.names_origin(origin)
+    }
+
     /// Reads the clients again if their file was replaced.
     pub(super) async fn reload(&self) {
         self.clients.reload().await;

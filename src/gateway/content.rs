@@ -17,6 +17,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::redacted_body::RedactedBody;
 use crate::forward_proxy::PlainBody;
 use crate::throttle::ResponseHead;
 use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
@@ -32,6 +33,8 @@ pub(super) enum Content {
     Unread(ResponseBody),
     /// The upstream's, of which the beginning has been read.
     Peeked(Box<PeekedBody>),
+    /// The upstream's, without personal values.
+    Redacted(Box<RedactedBody<Self>>),
 }
 
 /// A body whose beginning is passed on before the rest is read.
@@ -82,7 +85,7 @@ impl Content {
     /// Returns the beginning of the body, if it has been read.
     pub(super) fn text(&self) -> &[u8] {
         match self {
-            Self::Own(_) | Self::Plain(_) | Self::Unread(_) => &[],
+            Self::Own(_) | Self::Plain(_) | Self::Unread(_) | Self::Redacted(_) => &[],
             Self::Peeked(body) => &body.text,
         }
     }
@@ -100,7 +103,7 @@ impl Content {
     /// Reads at most `limit` bytes and throws them away, as [`ResponseBody::discard`].
     pub(super) async fn discard(self, limit: usize) {
         match self {
-            Self::Own(_) => {}
+            Self::Own(_) | Self::Redacted(_) => {}
             Self::Plain(body) => body.discard(limit).await,
             Self::Unread(body) => body.discard(limit).await,
             Self::Peeked(body) => body.rest.discard(limit).await,
@@ -110,7 +113,7 @@ impl Content {
     /// Lets the next response on the connection use the memory of these headers.
     pub(super) fn recycle_headers(&mut self, headers: HeaderMap) {
         match self {
-            Self::Own(_) | Self::Plain(_) => {}
+            Self::Own(_) | Self::Plain(_) | Self::Redacted(_) => {}
             Self::Unread(body) => body.recycle_headers(headers),
             Self::Peeked(body) => body.rest.recycle_headers(headers),
         }
@@ -120,7 +123,7 @@ impl Content {
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match self {
             Self::Unread(body) => body.take_upgraded(),
-            Self::Own(_) | Self::Plain(_) | Self::Peeked(_) => None,
+            Self::Own(_) | Self::Plain(_) | Self::Peeked(_) | Self::Redacted(_) => None,
         }
     }
 }
@@ -159,6 +162,7 @@ impl Body for Content {
             }
             Self::Plain(body) => return Pin::new(&mut **body).poll_frame(cx),
             Self::Unread(body) => return Pin::new(body).poll_frame(cx),
+            Self::Redacted(body) => return Pin::new(&mut **body).poll_frame(cx),
             Self::Peeked(body) => body,
         };
         if let Some(data) = body.read.pop_front() {
@@ -180,6 +184,7 @@ impl Body for Content {
             Self::Own(bytes) => bytes.is_none(),
             Self::Plain(body) => body.is_end_stream(),
             Self::Unread(body) => body.is_end_stream(),
+            Self::Redacted(body) => body.is_end_stream(),
             Self::Peeked(body) => {
                 body.read.is_empty() && body.error.is_none() && body.rest.is_end_stream()
             }
@@ -193,6 +198,7 @@ impl Body for Content {
             }
             Self::Plain(body) => return body.size_hint(),
             Self::Unread(body) => return body.size_hint(),
+            Self::Redacted(body) => return body.size_hint(),
             Self::Peeked(body) => body,
         };
         let (read, rest) =
@@ -217,3 +223,11 @@ const MAX_TEXT: usize = 2 << 10;
 
 /// Longest time for the beginning of an error's body: it comes together with its head.
 const PEEK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns what the throttle learns from.
+pub(super) fn head_of(response: &Response<Content>) -> ResponseHead<'_> {
+    let (headers, body) = (response.headers(), response.body());
+    // What has been read of a body is not passed on yet, so that such a body has not ended.
+    let is_end_of_stream = body.is_end_stream();
+    ResponseHead { status: response.status(), headers, is_end_of_stream, text: body.text() }
+}

@@ -6,28 +6,26 @@
 mod admitted;
 mod error;
 mod target;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{HOST, ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, Method, Request, Uri, Version};
 
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
-pub(super) use self::error::{UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub(super) use self::error::UNSUPPORTED_WEBSOCKET_VERSION;
 pub(super) use self::target::encode_target;
 use self::target::{check_target, check_target_length, has_valid_port};
+use self::upgrade::check_upgrade;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
+use super::web_page::{NamedOrigin, is_of_a_script};
 use super::{max_forwards, token_path};
 use crate::clients::{self, KeyError};
 use crate::config::{Config, Origin};
@@ -179,6 +177,66 @@ fn conclude<B>(
 
 /// Returns the client, and whether the request opens a WebSocket.
 fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
+    check_message(head, sender, guard)?;
+    let page = check_origin(&head.headers, guard)?;
+    if !sender.is_allowed() {
+        return Err(Error::User(sender.peer.uid()));
+    }
+    check_method(&head.method)?;
+    let is_websocket = check_upgrade(head, guard.has_websockets)?;
+    if let Some(page) = page {
+        return check_page(head, &page, guard, is_websocket);
+    }
+    let client = guard.client_auth.identify(head)?;
+    // A request for a token may carry its key in its form, which the token endpoint reads.
+    if !(head.method == Method::POST && token_path::is_token_endpoint(head.uri.path())) {
+        guard.client_auth.require_key(&client)?;
+    }
+    Ok((client, is_websocket))
+}
+
+/// Admits a page of a named origin with the key of a client that names it. Without it, the page is one
+/// like any other. A key that is given to pages logs in nowhere.
+#[cold]
+fn check_page(head: &Parts, page: &NamedOrigin, guard: &Guard, is_websocket: bool) -> Checked {
+    let client = match guard.client_auth.identify(head) {
+        Err(error @ client_auth::Error::InvalidKey(KeyError::Changed)) => return Err(error.into()),
+        identified => identified.ok().filter(|client| page.is_of(client)),
+    };
+    let is_login = token_path::is_token_endpoint(head.uri.path());
+    match client.filter(|_| !is_websocket && !is_login) {
+        Some(client) => Ok((client, false)),
+        None => Err(Error::Page),
+    }
+}
+
+/// Admits the question of a browser whether a page of a named origin may send a request. It carries
+/// no key, and gets nothing but the answer.
+///
+/// # Errors
+///
+/// The first check that it fails.
+pub(super) fn admit_preflight<B>(
+    request: Request<B>,
+    sender: &ConnectionPeer,
+    guard: &Guard,
+) -> Result<HeaderMap, Error> {
+    let (mut head, _) = request.into_parts();
+    encode_target(&mut head.uri);
+    let checked = check_message(&head, sender, guard).and_then(|()| {
+        let found = BrowserHeaders::find(&head.headers);
+        match found.filter(|found| !found.are_of_a_preflight()) {
+            Some(headers) => Err(Error::Browser { headers, is_navigation: false }),
+            None if !sender.is_allowed() => Err(Error::User(sender.peer.uid())),
+            None => Ok(client_auth::reject_key_in_target(&head.uri)?),
+        }
+    });
+    checked.inspect_err(|error| log_rejection(&head, sender, error))?;
+    Ok(head.headers)
+}
+
+/// Checks framing, target and Host.
+fn check_message(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Result<(), Error> {
     check_framing(head.version, &head.headers)?;
     if has_too_many_options(&head.headers) {
         return Err(Error::TooManyOptions);
@@ -196,18 +254,7 @@ fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
     if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, hosts) {
         return Err(if origin.is_some() { Error::MisdirectedHost } else { Error::ForeignHost });
     }
-    check_origin(&head.headers)?;
-    if !sender.is_allowed() {
-        return Err(Error::User(sender.peer.uid()));
-    }
-    check_method(&head.method)?;
-    let is_websocket = check_upgrade(head, guard.has_websockets)?;
-    let client = guard.client_auth.identify(head)?;
-    // A request for a token may carry its key in its form, which the token endpoint reads.
-    if !(head.method == Method::POST && token_path::is_token_endpoint(head.uri.path())) {
-        guard.client_auth.require_key(&client)?;
-    }
-    Ok((client, is_websocket))
+    Ok(())
 }
 
 /// Logs the peer that was rejected, once a second for each user and reason. A malformed request is
@@ -217,6 +264,7 @@ fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
         Error::ForeignHost
         | Error::MisdirectedHost
         | Error::Browser { .. }
+        | Error::Page
         | Error::User(_)
         | Error::Client(_) => error.kind().code(),
         Error::Framing(_)
@@ -311,62 +359,17 @@ pub(super) fn check_host(head: &Parts, ours: &OwnHosts) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects every request of a browser: any page in it can send one.
-fn check_origin(headers: &HeaderMap) -> Result<(), Error> {
-    match BrowserHeaders::find(headers) {
-        Some(found) => {
-            Err(Error::Browser { headers: found, is_navigation: is_navigation(headers) })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Says whether the request opens a WebSocket. An offer of any other protocol is dropped with the
-/// hop-by-hop headers, and so is every offer in HTTP/1.0 (RFC 9110 §7.8).
-fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
-    let headers = &head.headers;
-    let is_offered = headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION);
-    if !is_offered
-        || head.version != Version::HTTP_11
-        || !has_token(headers, &UPGRADE, b"websocket")
+/// Rejects requests of a browser: any page in it can send one. Returns the origin of a page that a
+/// client names; whose key it has is yet to be checked.
+fn check_origin(headers: &HeaderMap, guard: &Guard) -> Result<Option<NamedOrigin>, Error> {
+    let Some(found) = BrowserHeaders::find(headers) else { return Ok(None) };
+    if is_of_a_script(headers, found)
+        && let Some(page) = NamedOrigin::find(headers, &guard.client_auth)
+            .map_err(|error| Error::Client(client_auth::Error::InvalidKey(error)))?
     {
-        return Ok(false);
+        return Ok(Some(page));
     }
-    if !is_allowed {
-        return Err(Error::Upgrade(UPGRADE_DISABLED));
-    }
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
-    let only = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
-    };
-    // RFC 6455 §4.1, and what a server checks in §4.2.1.
-    let checks = [
-        (head.method == Method::GET, "the method is not GET"),
-        (!has_body, "the request has a body"),
-        (has_token(headers, &CONNECTION, b"upgrade"), "Connection does not name Upgrade"),
-        (
-            only(&SEC_WEBSOCKET_KEY).is_some_and(is_nonce),
-            "Sec-WebSocket-Key is not one of 16 bytes",
-        ),
-        (only(&SEC_WEBSOCKET_VERSION) == Some(b"13"), UNSUPPORTED_WEBSOCKET_VERSION),
-    ];
-    match checks.iter().find(|(holds, _)| !holds) {
-        None => Ok(true),
-        Some((_, reason)) => Err(Error::Upgrade(reason)),
-    }
-}
-
-/// Says whether this is the base64 of 16 bytes.
-fn is_nonce(value: &[u8]) -> bool {
-    BASE64.decode(value).is_ok_and(|nonce| nonce.len() == 16)
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
-    let values = headers.get_all(name).iter();
-    let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
+    Err(Error::Browser { headers: found, is_navigation: is_navigation(headers) })
 }
 
 /// How often the clients are read again for one request, should they go on changing.

@@ -45,6 +45,11 @@ impl InFlightRequest {
         self.access.started()
     }
 
+    /// Says whether anyone reads of this request.
+    pub(super) fn is_read(&self) -> bool {
+        self.access.is_read()
+    }
+
     /// Records the head of the response.
     pub(super) fn record_response<B>(&mut self, response: &Response<B>, timing: &RequestTiming) {
         self.access.record_response(response, timing);

@@ -6,6 +6,7 @@
 //! and fuzz targets call the same functions as the daemon.
 
 mod attempts;
+mod body_changes;
 mod call_record;
 mod catch_panic;
 mod client_auth;
@@ -28,6 +29,10 @@ mod peer_identity;
 mod pending_body;
 mod pending_connection;
 mod policy;
+mod preflight;
+mod redacted_body;
+mod redacted_request;
+mod redacted_response;
 mod response_body;
 mod response_headers;
 mod run_responses;
@@ -35,6 +40,7 @@ mod server;
 mod tls_listener;
 mod token_endpoint;
 mod token_path;
+mod web_page;
 mod websocket;
 
 use std::pin::Pin;
@@ -46,6 +52,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use self::attempts::Attempts;
+use self::body_changes::BodyChanges;
 use self::call_record::CallRecord;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
@@ -62,7 +69,7 @@ pub use self::pending_connection::{ListenerKind, PendingConnection};
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::run_responses::{no_daemon_response, reject_host};
+pub use self::run_responses::{no_daemon_response, reject_forward, reject_host};
 pub use self::server::Server;
 pub use self::tls_listener::TlsListener;
 use crate::approvals::Approvals;
@@ -71,8 +78,8 @@ use crate::clients::ClientUse;
 use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
-use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
-use crate::throttle::{Permit, ResponseHead, RetryDecision, Throttle};
+use crate::telemetry::{ActionFailure, RequestTiming, Stage, Step, UpstreamErrors};
+use crate::throttle::{Permit, RetryDecision, Throttle};
 use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
 
 /// Forwards local requests to one upstream.
@@ -158,9 +165,9 @@ impl Gateway {
         self.guard.users()
     }
 
-    /// Begins to measure a request whose head arrived at `started`: exactly, where a client is told.
-    fn begin_timing(&self, started: Instant) -> RequestTiming {
-        if self.has_server_timing {
+    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
+    fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
+        if self.has_server_timing || is_read {
             RequestTiming::exact_since(started)
         } else {
             RequestTiming::default()
@@ -184,7 +191,7 @@ impl Gateway {
         };
         record.set_client(admitted.client());
         // The decision ends here: what lives on makes the future of every request larger.
-        let (allowed, body, counted) = match self.decide_and_count(admitted)? {
+        let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::Guide(client, host), _) => {
@@ -200,7 +207,7 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure(Stage::Upstream, sending).await?;
+            let response = timing.measure_send(sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
@@ -209,13 +216,12 @@ impl Gateway {
                 }
             }
         };
-        let has_login_material = allowed.has_login_material();
+        let Some(changes) = BodyChanges::of(&allowed) else {
+            return self.map_response(response, allowed, &bearer, cause);
+        };
         let response = self.map_response(response, allowed, &bearer, cause)?;
-        if has_login_material {
-            let removing = Box::pin(login_material::remove(response));
-            return timing.measure(Stage::Upstream, removing).await;
-        }
-        Ok(response)
+        // Boxed, because few responses are changed.
+        timing.measure(Stage::Upstream, Box::pin(changes.apply(response))).await
     }
 
     /// Judges a request, and counts it where its client's requests are counted; not yet one that is
@@ -223,7 +229,9 @@ impl Gateway {
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
+        timing: &mut RequestTiming,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+        timing.mark(Step::Guard);
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
             Decision::Forward(allowed, _) if allowed.awaits_body() => None,
@@ -233,6 +241,7 @@ impl Gateway {
             Decision::Options(client) => policy::count(client, ClientUse::default())?,
             Decision::Guide(..) | Decision::TokenEndpoint(..) => None,
         };
+        timing.mark(Step::Policy);
         Ok((decision, counted))
     }
 
@@ -280,7 +289,7 @@ impl Gateway {
         attempts: &mut Attempts<'a>,
         timing: &mut RequestTiming,
     ) -> Result<Next<'a>, Error> {
-        let decision = permit.observe(&response_head(response), body.is_repeatable());
+        let decision = permit.observe(&content::head_of(response), body.is_repeatable());
         let is_failed = attempts.repeats_failed_read(response, body);
         let Attempts { allowed, reservation, is_renewed, .. } = attempts;
         if decision == RetryDecision::Retry || is_failed {
@@ -384,11 +393,4 @@ enum Next<'a> {
 
 fn body_kind(is_repeatable: bool) -> session::BodyKind {
     if is_repeatable { session::BodyKind::Replayable } else { session::BodyKind::Streaming }
-}
-
-fn response_head(response: &Response<Content>) -> ResponseHead<'_> {
-    let (headers, body) = (response.headers(), response.body());
-    // What has been read of a body is not passed on yet, so that such a body has not ended.
-    let is_end_of_stream = body.is_end_stream();
-    ResponseHead { status: response.status(), headers, is_end_of_stream, text: body.text() }
 }

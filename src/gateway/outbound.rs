@@ -1,8 +1,8 @@
 //! Builds the upstream request: the client's request with our token.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, MAX_FORWARDS, RANGE, USER_AGENT,
-    VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, MAX_FORWARDS, RANGE, USER_AGENT, VIA,
 };
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -71,18 +71,18 @@ impl UpstreamRequest for Authorized<'_> {
     fn for_each_header(&self, mut each: impl FnMut(&HeaderName, &HeaderValue)) {
         let Self { allowed, destination: Destination { upstream, header_policy }, .. } = self;
         let headers = &allowed.head().headers;
-        // Login material can be removed from complete, plain JSON only.
-        let has_login_material = allowed.has_login_material();
-        let prefers_json = has_login_material || is_api(allowed.path());
+        // Values can be taken out of complete, plain JSON only; validators describe other bytes.
+        let needs_json = allowed.needs_json();
+        let prefers_json = needs_json || is_api(allowed.path());
         let is_replaced = |name: &HeaderName| match *name {
-            ACCEPT => has_login_material || (prefers_json && accepts_anything(headers)),
-            ACCEPT_ENCODING | RANGE => has_login_material,
+            ACCEPT => needs_json || (prefers_json && accepts_anything(headers)),
+            ACCEPT_ENCODING | RANGE => needs_json,
+            IF_MODIFIED_SINCE | IF_NONE_MATCH | IF_RANGE => allowed.redaction().is_some(),
             USER_AGENT => header_policy.user_agent.is_some(),
             _ => false,
         };
         let max_forwards = max_forwards::remaining(allowed.head()).ok().flatten();
         let max_forwards = max_forwards.map(|left| HeaderValue::from(left.saturating_sub(1)));
-
         each(&HOST, upstream.authority());
         let nominating = with_connection_options(headers);
         let mut has_accept = false;
@@ -98,9 +98,9 @@ impl UpstreamRequest for Authorized<'_> {
             }
         }
         if !has_accept && prefers_json {
-            each(&ACCEPT, if has_login_material { &JSON } else { &PREFERABLY_JSON });
+            each(&ACCEPT, if needs_json { &JSON } else { &PREFERABLY_JSON });
         }
-        if has_login_material {
+        if needs_json {
             each(&ACCEPT_ENCODING, &IDENTITY);
         }
         if let Some(user_agent) = &header_policy.user_agent {

@@ -13,7 +13,7 @@ use super::client_auth::ClientIdentity;
 use super::error::Error;
 use super::peer_identity::ConnectionPeer;
 use super::policy::{self, Allowed, PendingCount};
-use super::{Gateway, body_kind};
+use super::{Gateway, body_kind, redacted_request};
 use crate::approvals::{self, Call, Caller};
 use crate::session::BodyKind;
 use crate::telemetry::{RequestTiming, Stage};
@@ -143,7 +143,13 @@ impl Gateway {
         let reading = self.body_buffer.read_or_stream(incoming);
         let body = timing.measure(Stage::Body, reading).await.map_err(Error::Body)?;
         self.policy.check_body(allowed, &body)?;
-        Ok(body)
+        match allowed.redaction() {
+            // Boxed, because few requests come here.
+            Some(redaction) => {
+                Box::pin(redacted_request::resolve_body(redaction, allowed.path(), body)).await
+            }
+            None => Ok(body),
+        }
     }
 }
 

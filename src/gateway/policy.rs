@@ -10,10 +10,12 @@ mod asking;
 mod command;
 mod error;
 mod guide_request;
+mod matching;
 mod quota;
+mod redaction;
 mod sensitive_paths;
 
-use http::header::HOST;
+use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
 
@@ -21,8 +23,11 @@ pub use self::allowed::Allowed;
 pub(super) use self::command::in_query as commands_in_query;
 pub(super) use self::error::{Error, path_with_api};
 pub(super) use self::guide_request::GUIDE_PATH;
+pub(super) use self::matching::check_query;
+use self::matching::{allowing, check_denied, check_login_material, find_rule};
 pub(super) use self::quota::{PendingCount, check_left, count, wait_counted};
-use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
+pub(super) use self::redaction::{RequestRedaction, check_redacted_query};
+use self::sensitive_paths::{READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
 use super::max_forwards;
@@ -30,7 +35,8 @@ use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
 use crate::clients::ClientPolicy;
-use crate::config::{AnonymousAccess, Rule, RuleMatches, RuleSet};
+use crate::config::{AnonymousAccess, RedactMode, Rule, RuleSet};
+use crate::redact::Redactor;
 use crate::upstream::ReplayBody;
 
 /// The rules that hold for every request.
@@ -40,6 +46,8 @@ pub struct Policy {
     ask: RuleSet,
     anonymous: AnonymousAccess,
     has_cookies: bool,
+    redactor: Redactor,
+    anonymous_redact: RedactMode,
 }
 
 /// The decision about an admitted request.
@@ -81,7 +89,14 @@ impl Policy {
     /// Denies all clients what `deny` matches, and gives clients without a key the access that
     /// `anonymous` names.
     pub fn new(deny: Vec<Rule>, anonymous: AnonymousAccess) -> Self {
-        Self { deny: deny.into(), ask: RuleSet::default(), anonymous, has_cookies: false }
+        Self {
+            deny: deny.into(),
+            ask: RuleSet::default(),
+            anonymous,
+            has_cookies: false,
+            redactor: Redactor::default(),
+            anonymous_redact: RedactMode::Off,
+        }
     }
 
     /// Has what `ask` matches wait for a person, whoever sends it.
@@ -131,6 +146,10 @@ impl Policy {
             quota::check_websocket(level)?;
         }
         let (asks, is_full) = (asks.has_any, matches!(level, AccessLevel::Full));
+        // A page that a client names (`guard.rs`): no rule gives it what logs in elsewhere.
+        if !is_full && head.headers.contains_key(ORIGIN) {
+            check_login_material(None, head.method.as_str(), path)?;
+        }
         // A person would be shown another call than the one that is made.
         if (asks || !is_full) && method_override::in_headers(&head.headers) {
             return Err(Error::Override("a header"));
@@ -286,68 +305,6 @@ struct HeadVerdict {
     asks: bool,
 }
 
-/// Denies login material unless a rule in `allow` names its path. One about commands does not: it
-/// decides later.
-fn check_login_material(
-    allow: Option<&RuleSet>,
-    method: &str,
-    path: &PathInterpretations<'_>,
-) -> Result<(), Error> {
-    for material in LOGIN_MATERIAL.iter().filter(|it| path.any(|path| it.matches(path))) {
-        let is_named = |rule: &Rule| !rule.is_command() && material.is_named_by(rule);
-        if !allow.is_some_and(|allow| allowing(allow, method, path).any(is_named)) {
-            return Err(Error::LoginMaterial(material.label));
-        }
-    }
-    Ok(())
-}
-
-/// Returns the rules that match all interpretations of a path.
-fn allowing<'a>(
-    allow: &'a RuleSet,
-    method: &str,
-    path: &PathInterpretations<'_>,
-) -> impl Iterator<Item = &'a Rule> {
-    let rules = allow.all(method, path.first());
-    rules.filter(move |rule| path.all(|path| rule.matches(method, path)))
-}
-
-/// Denies a limited client a query that names another method.
-pub(super) fn check_query(query: Option<&str>, level: AccessLevel<'_>) -> Result<(), Error> {
-    let is_override = query.is_some_and(method_override::in_query);
-    if is_override && !matches!(level, AccessLevel::Full) {
-        return Err(Error::Override("a field of the query"));
-    }
-    Ok(())
-}
-
-/// Denies what a rule matches under any interpretation, and says whether a rule about commands may
-/// do so yet.
-fn check_denied(
-    rules: &RuleSet,
-    method: &str,
-    path: &PathInterpretations<'_>,
-) -> Result<bool, Error> {
-    let mut found = RuleMatches::default();
-    if !rules.is_empty() {
-        path.for_each(|path| rules.find_ignoring_extensions(method, path, &mut found));
-    }
-    match found.first {
-        Some(at) => Err(Error::Denied(rules[at].as_str().to_owned())),
-        None => Ok(found.has_command),
-    }
-}
-
-/// Returns the first of a few rules that matches any interpretation of a path.
-fn find_rule<'a>(
-    path: &PathInterpretations<'_>,
-    rules: &'a [Rule],
-    method: &str,
-) -> Option<&'a Rule> {
-    let matches = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions(method, path));
-    rules.iter().find(matches)
-}
-
 /// Decides what happens to an admitted request.
 ///
 /// The token endpoint never reaches Nexudus: a grant that went through would hand out real tokens
@@ -357,7 +314,7 @@ fn find_rule<'a>(
 ///
 /// The first rule that the request breaks.
 pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, Error> {
-    let (head, body, client, is_websocket) = admitted.into_parts();
+    let (mut head, body, client, is_websocket) = admitted.into_parts();
     let path = PathInterpretations::new(head.uri.path());
     match match_token_path(head.uri.path(), &path) {
         TokenPathMatch::Other => {}
@@ -377,7 +334,8 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
     if max_forwards::remaining(&head) == Ok(Some(0)) {
         return Ok(Decision::Options(client));
     }
-    let has_cookies = policy.has_cookies && !is_limited;
+    let redaction = policy.redact_request(&client, &mut head, is_websocket)?;
+    let has_cookies = policy.has_cookies && !is_limited && redaction.is_none();
     let HeadVerdict { has_login_material, awaits_command, asks } = verdict;
     let allowed = Allowed {
         head,
@@ -388,6 +346,7 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         is_websocket,
         awaits_command,
         asks,
+        redaction,
     };
     Ok(Decision::Forward(allowed, body))
 }

@@ -34,6 +34,15 @@ impl ProxyBody {
         Self { content, can_be_envelope, scan: None, in_flight: None }
     }
 
+    /// Puts other content in the place of this; `None` where there is none.
+    pub(super) async fn try_map_content<F: Future<Output = Option<Content>>>(
+        self,
+        map: impl FnOnce(Content) -> F,
+    ) -> Option<Self> {
+        let content = map(self.content).await?;
+        Some(Self { content, ..self })
+    }
+
     /// Takes the upgraded connection behind a response with status 101.
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         self.content.take_upgraded()

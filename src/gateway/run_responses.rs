@@ -7,6 +7,7 @@ use http::Response;
 use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{error_response, guard};
+use crate::forward_proxy;
 use crate::listen::OwnHosts;
 
 /// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
@@ -18,6 +19,11 @@ pub fn reject_host(
 ) -> Option<Response<ProxyBody>> {
     let error = guard::check_host(request, ours).err()?;
     Some(error_response::render_for_profile(profile, &Error::Guard(error)))
+}
+
+/// Makes the response to a request that the forward proxy of a command refuses.
+pub fn reject_forward(profile: &str, error: forward_proxy::Error) -> Response<ProxyBody> {
+    error_response::render_for_profile(profile, &Error::Forward(error))
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.

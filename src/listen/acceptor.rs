@@ -4,6 +4,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -95,6 +97,45 @@ impl TcpAcceptor {
         Ok(prepare(stream, Peer::from_address(remote)))
     }
 }
+
+/// A TCP listener in a network that no process of another user is in: a namespace of our own. Its
+/// connections come without their peers, which the tables of our own namespace do not hold.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub struct NamespaceListener(TcpListener);
+
+#[cfg(target_os = "linux")]
+impl NamespaceListener {
+    /// Takes over a listener on the runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self)
+    }
+
+    /// Waits for the next connection, and never fails. Cancelling it loses none.
+    pub async fn accept(&self) -> Stream {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, _)) => {
+                    stream.set_nodelay(true).ok();
+                    return Stream::Tcp(stream);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "could not accept a connection");
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+}
+
+/// Without free descriptors accepting fails at once and for ever: wait for connections to end.
+#[cfg(target_os = "linux")]
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// Makes a connection ready to be served.
 fn prepare(stream: TcpStream, peer: Peer) -> (Stream, Peer) {

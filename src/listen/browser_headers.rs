@@ -21,13 +21,28 @@ impl BrowserHeaders {
         let found = headers.keys().filter_map(position).fold(0, |found, at| found | 1 << at);
         (found != 0).then_some(Self(found))
     }
+
+    /// Says whether a script of a page sends no others with a request across origins.
+    pub fn are_of_a_script(self) -> bool {
+        self.names().all(|name| SCRIPT_HEADERS.contains(&name))
+    }
+
+    /// Says whether a browser sends no others before such a request, to ask whether it may.
+    pub fn are_of_a_preflight(self) -> bool {
+        let asks = |name: &str| name.starts_with("Access-Control-Request-");
+        self.names().all(|name| asks(name) || SCRIPT_HEADERS.contains(&name))
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let found = BROWSER_HEADERS.iter().enumerate();
+        found.filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, name)| *name)
+    }
 }
 
 /// Lists the headers: `Origin, Sec-Fetch-Site`.
 impl fmt::Display for BrowserHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = BROWSER_HEADERS.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0);
-        for (nth, (_, name)) in found.enumerate() {
+        for (nth, name) in self.names().enumerate() {
             f.write_str(if nth == 0 { "" } else { ", " })?;
             f.write_str(name)?;
         }
@@ -108,6 +123,10 @@ const BROWSER_HEADERS: [&str; 18] = [
     "Access-Control-Request-*",
     "Upgrade-Insecure-Requests",
 ];
+
+/// Those that go with each request of a script.
+const SCRIPT_HEADERS: [&str; 4] =
+    ["Origin", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-Storage-Access"];
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");

@@ -36,6 +36,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+#[cfg(target_os = "linux")]
+pub use self::acceptor::NamespaceListener;
 pub use self::acl_resolver::user_acl;
 pub use self::activation::{Inherited, inherited};
 pub use self::browser_headers::{BrowserHeaders, insert_sandbox_headers, is_navigation};

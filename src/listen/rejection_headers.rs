@@ -30,6 +30,11 @@ impl<S> SandboxIo<S> {
     pub fn new(stream: S) -> Self {
         Self { stream, is_new: true, replacement: Bytes::new() }
     }
+
+    /// Returns the connection, once HTTP has ended on it.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncWrite + Unpin> SandboxIo<S> {

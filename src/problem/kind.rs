@@ -140,6 +140,15 @@ kinds! {
         );
     QuotaExhausted: "policy.exhausted", "Client used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
+    Redacted: "policy.redacted", "Hidden from this client" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Ask for JSON under /api/; the person who runs the daemon can make a key without \
+             --redact for the rest.",
+        );
+    TokenUnknown: "policy.token-unknown", "Token unknown" =>
+        Spec::denied(StatusCode::CONFLICT).hint(
+            "Read the record again, and send the token that it has now.",
+        );
     BudgetExhausted: "policy.exhausted", "Budget used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
             "Send it again after that time, or ask the person who runs the daemon for more.",
@@ -317,6 +326,16 @@ kinds! {
             "Ask for /v1/events?kinds=ready,session,request,approval, or for some of these kinds.",
         );
 
+    // The page of `ui`.
+    PageToken: "ui.token", "Not this page" =>
+        Spec::denied(StatusCode::UNAUTHORIZED).hint(
+            "Open the link that the command `ui` printed; each start of the command has its own.",
+        );
+    PageCode: "ui.code", "Code refused" =>
+        Spec::denied(StatusCode::FORBIDDEN).hint(
+            "Press Enter in the terminal of the command `ui` for another link, or start it again.",
+        );
+
     // A command on this machine. No response carries these.
     CommandFailed: "command.failed", "Failed" => Spec::command(ExitCode::Failed);
     CommandUsage: "command.usage", "Wrong use" => Spec::command(ExitCode::Usage);
@@ -371,22 +390,4 @@ const INSPECTED: &str = "Behind a TLS-inspecting proxy, name its certificate in 
 const MAYBE_EXECUTED: &str = "A write may have been executed: look before you send it again.";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_of_one_code_exit_alike() {
-        for kind in ProblemKind::ALL {
-            let first = ProblemKind::from_code(kind.code()).unwrap();
-            assert_eq!(first.exit_code(), kind.exit_code(), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn a_response_says_what_to_do() {
-        for kind in ProblemKind::ALL.iter().filter(|kind| kind.status().is_some()) {
-            let is_told_in_parts = *kind == ProblemKind::ConfigInvalid;
-            assert!(kind.hint().is_some() || is_told_in_parts, "{kind:?}");
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,7 @@
-//! The command of a `run`: its environment, the signals that are forwarded to it, its end.
+//! The command of a `run`: its start, the signals that are forwarded to it, its end.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::task::Poll;
@@ -12,41 +11,21 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Error, variables};
+use super::Error;
 use crate::children::OwnChild;
-use crate::secret::Secret;
 
-/// Starts the command, with the listener and the key in the variables that tools look for.
-pub(super) fn spawn(argv: &[OsString], proxy: SocketAddr, key: &Secret) -> Result<Child, Error> {
+/// Returns the command, to be started in the environment that the caller adds.
+pub(super) fn new(argv: &[OsString]) -> std::process::Command {
     let (program, arguments) = argv.split_first().expect("clap requires at least one word");
-    let mut command = Command::new(program);
-    command.args(arguments).env("NEXUDUS_PROXY_KEY", key.expose()).env_remove("NEXUDUS_TOTP");
-    let base_url = format!("http://127.0.0.1:{}", proxy.port());
-    // Tools that insist on logging in do so here, with the key. They never get the real login.
-    let users = variables::USER_NAMES.iter().chain(&variables::OWN_USER_NAMES);
-    let passwords = variables::PASSWORD_NAMES.iter().chain(&variables::OWN_PASSWORD_NAMES);
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
     command
-        .envs(variables::BASE_URL_NAMES.map(|name| (name, &base_url)))
-        .envs(users.map(|name| (name, variables::PLACEHOLDER_EMAIL)))
-        .envs(variables::TOKEN_NAMES.iter().chain(passwords).map(|name| (name, key.expose())));
-    for name in ["NO_PROXY", "no_proxy"] {
-        command.env(name, with_loopback(std::env::var_os(name)));
-    }
-    command.spawn().map_err(|source| Error::Command {
-        program: program.to_string_lossy().into_owned(),
-        source,
-    })
 }
 
-/// Adds the loopback to the hosts that need no proxy: the proxy of HTTP_PROXY would look for our
-/// listener on its own machine.
-fn with_loopback(hosts: Option<OsString>) -> OsString {
-    let mut hosts = hosts.unwrap_or_default();
-    if !hosts.is_empty() {
-        hosts.push(OsStr::new(","));
-    }
-    hosts.push("127.0.0.1,localhost");
-    hosts
+/// Starts the command.
+pub(super) fn spawn(command: std::process::Command) -> Result<Child, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    Command::from(command).spawn().map_err(|source| Error::Command { program, source })
 }
 
 /// The signals that are forwarded to the command.

@@ -9,6 +9,7 @@
 //! Every change of the leader is an event: its socket closes, then it releases the profile's lock
 //! (`daemon/profile_lock.rs`). Two owners of one refresh token would end the session.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ use crate::session::SessionState;
 pub struct ProfileLeader {
     /// The configuration of a daemon in this process.
     config: Config,
+    /// The origin of the upstream, and that of each `[[host]]`.
+    origins: Vec<Origin>,
     paths: Paths,
     /// Whether the system's daemon serves: this process never does in its place.
     is_system: bool,
@@ -73,9 +76,16 @@ impl ProfileLeader {
         config.listen.groups.clear();
         config.listen.unix = UnixSocket::Path(paths.run_socket());
         config.listen.expose = false;
-        config.hosts.clear();
+        let hosts = config.hosts.iter().map(|host| &host.origin);
+        let origins = [&config.upstream.origin].into_iter().chain(hosts).cloned().collect();
+        // The configured ports may be a daemon's.
+        config
+            .hosts
+            .iter_mut()
+            .for_each(|host| host.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()]);
         Self {
             config,
+            origins,
             paths: paths.clone(),
             is_system: false,
             local: Mutex::new(None),
@@ -110,6 +120,35 @@ impl ProfileLeader {
         };
         let connected = timeout(self.config.daemon.drain + CONNECT_TIMEOUT, connect).await;
         connected.unwrap_or_else(|_| Err(self.unreachable(NO_RESPONSE)))
+    }
+
+    /// Returns the origins whose requests the process that serves the profile takes.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// Connects to where the process that serves the profile takes requests for the origin of this
+    /// number, a `[[host]]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProfileLeader::connect`], and [`Error::Unreachable`] if that process does not know the
+    /// host.
+    pub async fn connect_host(&self, number: usize) -> Result<TcpStream, Error> {
+        // Starts a daemon where none runs.
+        drop(self.connect().await?);
+        let status = self.get::<Status>("/v1/status").await?;
+        let hosts = status.into_iter().flat_map(|status| status.listening.hosts);
+        let wanted = self.origins.get(number);
+        let mut hosts = hosts.filter(|host| Origin::parse(&host.upstream).as_ref() == wanted);
+        let address = hosts.next().and_then(|host| host.tcp.first().copied());
+        let address = address.ok_or_else(|| self.unreachable(NO_HOST))?;
+        TcpStream::connect(address).await.map_err(|_| self.unreachable(NO_RESPONSE))
+    }
+
+    /// Returns the e-mail address of the account, if the process that serves the profile knows it.
+    pub async fn account(&self) -> Option<String> {
+        self.get::<Status>("/v1/status").await.ok()??.session.status.account
     }
 
     /// Connects where the last connection went, if the same process listens there.
@@ -326,6 +365,8 @@ const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
 const NOT_REACHED: &str = "it does not run, or accepts no connection of this user";
 
 const NO_RESPONSE: &str = "it does not answer";
+
+const NO_HOST: &str = "it was started without this [[host]]";
 
 /// Longest wait for a process that serves, beside the time that the requests of the process before
 /// it may take to finish.

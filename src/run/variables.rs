@@ -22,3 +22,28 @@ pub const OWN_PASSWORD_NAMES: [&str; 1] = ["NEXUDUS_PASSWORD"];
 /// The address of no account: the local token endpoint takes any, and Nexudus never sees it. A program
 /// that goes past the proxy makes no failed login of the real account.
 pub const PLACEHOLDER_EMAIL: &str = "run@localhost";
+
+/// The proxy of a program, in the cases that programs read.
+pub const PROXY_NAMES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// The hosts that need no proxy.
+pub const NO_PROXY_NAMES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// A file with every anchor that a program is to trust: OpenSSL (and so Python, Ruby, .NET), Go,
+/// requests, curl, the AWS SDKs, pip, git, cargo, libwww-perl, httplib2, Nix.
+pub const BUNDLE_NAMES: [&str; 10] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "HTTPLIB2_CA_CERTS",
+    "NIX_SSL_CERT_FILE",
+    "PERL_LWP_SSL_CA_FILE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
+
+/// A file with anchors that are added to those of the program: Node, Deno.
+pub const ADDED_ANCHOR_NAMES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use tracing::Span;
 
-use super::broadcast::{RequestBroadcast, RequestRecord};
+use super::broadcast::{RequestBroadcast, RequestRecord, RequestTimes};
 use super::data_threads::DataThreads;
 use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
-use super::timing::{RequestTiming, Stage};
+use super::timing::{RequestTiming, Stage, Step};
 use super::traceparent;
 use super::truncate::truncate;
 
@@ -97,6 +98,8 @@ struct AccessLine {
     peer: Arc<PeerInfo>,
     info: ResponseInfo,
     timing: RequestTiming,
+    /// From the head of the request to the head of the response.
+    first_byte: Option<Duration>,
     trace_id: Option<String>,
 }
 
@@ -125,6 +128,8 @@ pub struct Process {
 pub struct ResponseInfo {
     /// The code, if the response is our own.
     pub code: Option<&'static str>,
+    /// The body of such a response, shared with it: read again only for a subscriber.
+    pub problem: Option<Bytes>,
     /// The named client that sent the request.
     pub client: Option<Arc<str>>,
     /// The failure that the body tells, as far as it is known with the head.
@@ -152,6 +157,7 @@ impl AccessEntry {
                 peer,
                 info: ResponseInfo::default(),
                 timing: RequestTiming::default(),
+                first_byte: None,
                 trace_id: traceparent::trace_id(request.headers()).map(str::to_owned),
             })
         });
@@ -172,6 +178,7 @@ impl AccessEntry {
         self.status = Some(response.status());
         if let Some(line) = &mut self.line {
             line.timing = *timing;
+            line.first_byte = Some(self.started.elapsed());
         }
         let Some(info) = response.extensions().get::<ResponseInfo>() else { return };
         self.failure = info.failure;
@@ -195,6 +202,11 @@ impl AccessEntry {
     /// Records what the response body has told so far of the action: whether it failed.
     pub fn set_failure(&mut self, failure: Option<ActionFailure>) {
         self.failure = failure;
+    }
+
+    /// Says whether anyone reads of this request: then its times are measured exactly.
+    pub fn is_read(&self) -> bool {
+        self.line.is_some()
     }
 
     /// Returns the status of the response, once there is one.
@@ -231,7 +243,8 @@ impl Drop for AccessEntry {
         let count = |failure| self.telemetry.metrics.count_failure(self.is_write, failure);
         self.failure.into_iter().for_each(count);
         let Some(line) = self.line.take() else { return };
-        let AccessLine { id: request_id, method, path, peer, info, timing, trace_id } = *line;
+        let AccessLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
+        let trace_id = trace_id.as_deref();
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
         let pid = process.map(|it| it.pid);
@@ -252,28 +265,69 @@ impl Drop for AccessEntry {
             ),
         }
         if self.telemetry.requests.has_subscribers() {
-            self.telemetry.requests.send(RequestRecord {
-                time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-                request_id,
-                method,
-                path,
-                status: self.status.map(|status| status.as_u16()),
-                code: code.map(str::to_owned),
-                failure: failure.map(str::to_owned),
-                elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-                token_ms: timing.millis(Stage::Token),
-                queue_ms: timing.millis(Stage::Queue),
-                upstream_ms: timing.millis(Stage::Upstream),
-                bytes,
-                client: client.map(str::to_owned),
-                peer: peer.to_owned(),
-                uid,
-                pid,
-                program: program.map(str::to_owned),
-                trace_id,
-            });
+            let record = line.into_record(self.status, elapsed);
+            let failure = failure.map(str::to_owned);
+            self.telemetry.requests.send(RequestRecord { failure, bytes, ..record });
         }
     }
+}
+
+impl AccessLine {
+    /// Makes the record of a request that took `elapsed`, for subscribers.
+    fn into_record(self, status: Option<StatusCode>, elapsed: Duration) -> RequestRecord {
+        let times_us = self.times(elapsed);
+        let Self { id: request_id, method, path, peer, info, timing, trace_id, .. } = self;
+        let told = info.problem.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+        let ToldProblem { detail, hint } = told.unwrap_or_default();
+        let process = peer.process.get();
+        RequestRecord {
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            request_id,
+            method,
+            path,
+            status: status.map(|status| status.as_u16()),
+            code: info.code.map(str::to_owned),
+            detail,
+            hint,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            token_ms: timing.millis(Stage::Token),
+            queue_ms: timing.millis(Stage::Queue),
+            upstream_ms: timing.millis(Stage::Upstream),
+            times_us,
+            sends: timing.sends(),
+            client: info.client.as_deref().map(str::to_owned),
+            peer: peer.peer.clone(),
+            uid: peer.uid,
+            pid: process.map(|it| it.pid),
+            program: process.map(|it| it.program.clone()).filter(|it| !it.is_empty()),
+            trace_id,
+            ..RequestRecord::default()
+        }
+    }
+
+    /// Returns where the time of the request went, which took `elapsed` in all.
+    fn times(&self, elapsed: Duration) -> RequestTimes {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let timing = &self.timing;
+        let guard = timing.passed_micros(Step::Guard);
+        RequestTimes {
+            guard,
+            policy: timing.passed_micros(Step::Policy).saturating_sub(guard),
+            body: timing.micros(Stage::Body),
+            queue: timing.micros(Stage::Queue),
+            token: timing.micros(Stage::Token),
+            upstream: timing.micros(Stage::Upstream),
+            first_byte: self.first_byte.map(micros),
+            total: micros(elapsed),
+        }
+    }
+}
+
+/// What a response of our own tells its client.
+#[derive(Debug, Default, serde::Deserialize)]
+struct ToldProblem {
+    detail: Option<String>,
+    hint: Option<String>,
 }
 
 /// The target of request lines, for `log.level` directives.
@@ -282,79 +336,4 @@ pub(super) const ACCESS_TARGET: &str = "nexudus_proxy::access";
 static NEXT_REQUEST_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::broadcast::BroadcastItem;
-
-    #[tokio::test]
-    async fn a_subscriber_sees_the_path_and_never_the_query() {
-        let telemetry = Arc::<Telemetry>::default();
-        let mut receiver = telemetry.requests.subscribe();
-        let request = http::Request::get("/api/x?password=hunter2").body(()).unwrap();
-
-        let process = Process { pid: 7, program: "curl".to_owned() };
-        let peer = PeerInfo { peer: "a peer".to_owned(), uid: Some(1000), process: process.into() };
-        let mut access =
-            AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer.into()));
-        let mut response = Response::new(());
-        response
-            .extensions_mut()
-            .insert(ResponseInfo { code: Some("guard.user"), ..Default::default() });
-        access.record_response(&response, &RequestTiming::default());
-        access.add_bytes(7);
-        drop(access);
-
-        let BroadcastItem::Request(seen) = receiver.recv().await else { panic!("not a request") };
-        assert_eq!((seen.path.as_str(), seen.status, seen.bytes), ("/api/x", Some(200), 7));
-        assert_eq!(seen.code.as_deref(), Some("guard.user"));
-        assert_eq!(
-            (seen.uid, seen.pid, seen.program.as_deref()),
-            (Some(1000), Some(7), Some("curl"))
-        );
-        assert!(!serde_json::to_string(&*seen).unwrap().contains("hunter2"));
-        assert_eq!(telemetry.metrics.problems(), [("guard.user", 1)].into());
-    }
-
-    #[tokio::test]
-    async fn a_key_in_place_of_the_method_is_removed_as_one_in_the_path_is() {
-        let telemetry = Arc::<Telemetry>::default();
-        let mut receiver = telemetry.requests.subscribe();
-        let request = http::Request::builder().method("SECRET").uri("/x").body(()).unwrap();
-        let loggable = |text: &str| text.replace("SECRET", "[redacted]");
-
-        drop(AccessEntry::begin(&telemetry, &request, loggable, || Some(Arc::default())));
-
-        let BroadcastItem::Request(seen) = receiver.recv().await else { panic!("not a request") };
-        assert_eq!((seen.method.as_str(), seen.path.as_str()), ("[redacted]", "/x"));
-    }
-
-    #[tokio::test]
-    async fn no_line_is_kept_without_a_reader() {
-        let telemetry = Arc::<Telemetry>::default();
-        drop(telemetry.requests.subscribe());
-        let request = http::Request::get("/").body(()).unwrap();
-
-        let loggable = |_: &str| panic!("no line is wanted");
-        let access =
-            AccessEntry::begin(&telemetry, &request, loggable, || panic!("no line is wanted"));
-
-        assert!(access.line.is_none());
-    }
-
-    #[test]
-    fn a_request_has_a_span_only_while_its_line_is_wanted() {
-        let span_at = |level: tracing::Level| {
-            let lines = tracing_subscriber::fmt().with_max_level(level);
-            let subscriber = lines.with_writer(std::io::sink).finish();
-            tracing::subscriber::with_default(subscriber, || {
-                let (telemetry, peer) = (Arc::default(), Arc::default());
-                let request = http::Request::get("/").body(()).unwrap();
-                let access = AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer));
-                access.span().metadata().map(|metadata| metadata.name())
-            })
-        };
-
-        assert_eq!(span_at(tracing::Level::DEBUG), Some("request"));
-        assert_eq!(span_at(tracing::Level::INFO), None);
-    }
-}
+mod tests;

@@ -21,6 +21,12 @@ pub struct RequestRecord {
     pub status: Option<u16>,
     /// The code, if the response is the daemon's own.
     pub code: Option<String>,
+    /// Why, as the client was told: one sentence, with the rule where a rule decided.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// The way out that the client was told.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// `unsuccessful` or `action-failed`: what the body says of the action, whatever the status.
     #[serde(default)]
     pub failure: Option<String>,
@@ -35,6 +41,12 @@ pub struct RequestRecord {
     /// The part that Nexudus took, to the head of the response.
     #[serde(default)]
     pub upstream_ms: u64,
+    /// Where the time went, in microseconds.
+    #[serde(default)]
+    pub times_us: RequestTimes,
+    /// How often it was sent to Nexudus: 0 if it was refused before, 2 and more if it was sent again.
+    #[serde(default)]
+    pub sends: u8,
     /// Bytes of the response body.
     pub bytes: u64,
     /// The named client whose key was presented.
@@ -49,6 +61,27 @@ pub struct RequestRecord {
     pub program: Option<String>,
     /// The client's trace.
     pub trace_id: Option<String>,
+}
+
+/// The parts of a request's time in microseconds, in the order in which a request passes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestTimes {
+    /// From the head until the request was admitted.
+    pub guard: u64,
+    /// From there until the rules allowed it.
+    pub policy: u64,
+    /// Reading the client's body before anything is sent.
+    pub body: u64,
+    /// Waiting in the queue, while Nexudus throttles.
+    pub queue: u64,
+    /// Waiting for a token.
+    pub token: u64,
+    /// Nexudus, connecting included: to the head of the response.
+    pub upstream: u64,
+    /// From the head of the request to the head of the response; `None` without a response.
+    pub first_byte: Option<u64>,
+    /// From the head of the request to the last byte of the response.
+    pub total: u64,
 }
 
 /// Sends requests to subscribers.

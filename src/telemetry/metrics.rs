@@ -196,6 +196,11 @@ impl Histogram {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// Returns the count in each bucket, the last without a bound.
+    pub fn counts(&self) -> [u64; BUCKET_BOUNDS.len() + 1] {
+        self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed))
+    }
+
     /// Returns the count below each bound and in all, and the sum.
     pub fn read(&self) -> ([u64; BUCKET_BOUNDS.len()], u64, Duration) {
         let mut below = 0;

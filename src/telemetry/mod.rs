@@ -23,7 +23,9 @@ mod truncate;
 mod upstream_errors;
 
 pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry};
-pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
+pub use self::broadcast::{
+    BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord, RequestTimes,
+};
 pub use self::data_threads::{DataThreads, ThreadConnection, ThreadLoad};
 #[cfg(unix)]
 pub use self::journal::set_log_ending;
@@ -32,6 +34,6 @@ pub use self::metrics::{
     ActionFailure, BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
 };
 pub use self::repeats::Repeats;
-pub use self::timing::{RequestTiming, STAGES, Stage};
+pub use self::timing::{RequestTiming, STAGES, Stage, Step};
 pub use self::truncate::{escape_truncated, truncate};
 pub use self::upstream_errors::UpstreamErrors;

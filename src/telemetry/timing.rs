@@ -38,7 +38,23 @@ pub struct RequestTiming {
     is_measured: bool,
     /// When the request began, if all of its time counts.
     started: Option<Instant>,
+    /// When each step had been passed, in microseconds; known only if all of the time counts.
+    passed: [u32; STEPS],
+    /// How often the request was sent to Nexudus.
+    sends: u8,
 }
+
+/// A step that a request passes without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The request is well-formed and from an admitted user.
+    Guard,
+    /// The rules allow it.
+    Policy,
+}
+
+/// The number of [`Step`]s.
+const STEPS: usize = 2;
 
 impl RequestTiming {
     /// Measures a request that began at `started`, the work of this process included.
@@ -51,6 +67,36 @@ impl RequestTiming {
         self.is_measured = true;
         let time = &mut self.stages[stage as usize];
         TimedFuture { future, time, since: self.started.map(|_| Instant::now()) }
+    }
+
+    /// Notes that a step has been passed. Reads no clock unless all of the time counts.
+    pub fn mark(&mut self, step: Step) {
+        if let Some(started) = self.started {
+            self.passed[step as usize] =
+                u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Measures a future that sends the request to Nexudus, and counts it.
+    pub fn measure_send<F: Future>(&mut self, future: F) -> TimedFuture<'_, F> {
+        self.sends = self.sends.saturating_add(1);
+        self.measure(Stage::Upstream, future)
+    }
+
+    /// Returns how often the request was sent to Nexudus.
+    pub fn sends(&self) -> u8 {
+        self.sends
+    }
+
+    /// Returns the microseconds from the head of the request until a step had been passed; 0 where
+    /// that is not known.
+    pub fn passed_micros(&self, step: Step) -> u64 {
+        self.passed[step as usize].into()
+    }
+
+    /// Returns the time of one stage in microseconds.
+    pub fn micros(&self, stage: Stage) -> u64 {
+        u64::try_from(self.stages[stage as usize].as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Returns the time of each stage; `None` if the request was refused before all of them.
@@ -140,6 +186,20 @@ mod tests {
         let header = timing.server_timing();
         let total: f64 = header.rsplit_once("total;dur=").unwrap().1.parse().unwrap();
         assert!(total >= 5.0, "{header}");
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_step_is_noted_only_where_all_of_the_time_counts() {
+        let mut usual = RequestTiming::default();
+        let mut exact = RequestTiming::exact_since(Instant::now() - Duration::from_millis(3));
+
+        usual.mark(Step::Guard);
+        exact.mark(Step::Guard);
+        exact.measure_send(std::future::ready(())).await;
+
+        assert_eq!((usual.passed_micros(Step::Guard), usual.sends()), (0, 0));
+        assert!(exact.passed_micros(Step::Guard) >= 3_000);
+        assert_eq!((exact.passed_micros(Step::Policy), exact.sends()), (0, 1));
     }
 
     #[test]

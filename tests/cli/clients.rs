@@ -50,6 +50,36 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
 }
 
 #[test]
+fn a_key_for_pages_names_their_origin() {
+    let home = home();
+
+    let added = home.run("client add web --origin http://LOCALHOST:5173/");
+
+    assert!(
+        added.contains("! note: Each script that a page of http://localhost:5173 loads"),
+        "{added}"
+    );
+    assert!(!added.contains("can go round these limits"), "an origin is no limit: {added}");
+    let listed = home.run("client list -q");
+    assert!(
+        listed.contains("web   everything, for pages of http://localhost:5173  never"),
+        "{listed}"
+    );
+    let set = home.run("client set web --origin https://app.example:443 --read-only -q");
+    assert_eq!(set, "web may: read only, for pages of https://app.example\n=> 0\n");
+    let both = home.run("client set web --origin http://localhost:1 --clear origin");
+    assert!(both.contains("`--origin` and `--clear origin` contradict each other"), "{both}");
+    let json = home.command("client set web --clear origin --json").output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["origin"], serde_json::Value::Null);
+    for wrong in ["null", "*", "localhost:5173", "http://localhost/app"] {
+        let refused = home.run(&format!("client add other --origin {wrong}"));
+        assert!(refused.contains("an origin is written http://HOST[:PORT]"), "{refused}");
+        assert!(refused.ends_with("=> 2\n"), "{refused}");
+    }
+}
+
+#[test]
 fn programs_get_the_key_as_json() {
     let home = home();
 

@@ -4,10 +4,11 @@
 
 use std::process::Command;
 
+use crate::shared::eventually;
 use crate::support::Home;
 use crate::support::daemon::Nexudus;
 use crate::support::home;
-use crate::support::run::{script, stage};
+use crate::support::run::{configuration, script, serving, stage};
 
 const NAMES: [&str; 12] = [
     "NEXUDUS_ACCESS_TOKEN",
@@ -57,6 +58,43 @@ fn a_shell_is_led_to_the_daemon_and_back() {
     );
     drop(daemon);
     assert!(home.run("env").ends_with("=> 6\n"));
+}
+
+#[test]
+fn a_shell_is_led_through_a_forward_proxy_that_lets_all_hosts_through() {
+    let (upstream, home) = stage();
+    let port = free_port();
+    let usual = configuration(&upstream, &home, "full");
+    let durable = usual.replace("store = 'memory'", "key_command = ['printf', 'sixteen bytes ok']");
+    let configure = |others: &str| {
+        home.configure(format!(
+            "{durable}[forward_proxy]\nlisten = '127.0.0.1:{port}'\nother_hosts = '{others}'\n"
+        ));
+    };
+    configure("refuse");
+    let daemon = serving(&home, "serve");
+    let refused = home.run("env --intercept");
+    assert!(refused.contains("the daemon has no forward proxy for all hosts"), "{refused}");
+    assert!(refused.contains("other_hosts") && refused.ends_with("=> 1\n"), "{refused}");
+    drop(daemon);
+    configure("tunnel");
+    let daemon = serving(&home, "serve");
+    eventually("the root is written", || {
+        home.path(".local/state/nexudus-proxy/ca-intercept.pem").exists()
+    });
+
+    let shown = shell(
+        &home,
+        &format!(
+            "export NO_PROXY=localhost,internal.example; eval \"$(\"$PROXY\" env --intercept --shell sh)\"; \
+             curl -sS -o /dev/null -w '%{{http_code}}\\n' {}/api/auth/me; echo $NO_PROXY; \
+             eval \"$(\"$PROXY\" env --intercept --undo)\"; env | grep -c -i proxy=http",
+            upstream.origin()
+        ),
+    );
+
+    assert_eq!(shown, "200\ninternal.example,127.0.0.1,::1\n0\n");
+    drop(daemon);
 }
 
 #[test]
@@ -115,6 +153,10 @@ fn run_takes_the_flags_of_the_upstream_and_keeps_its_log_to_itself() {
 
     assert_eq!(quiet, "200\n=> 0\n");
     assert!(verbose.contains("logged in") && verbose.ends_with("=> 0\n"), "{verbose}");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs a script with our program in `$PROXY`, and returns what it prints.

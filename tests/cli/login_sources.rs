@@ -128,6 +128,8 @@ fn the_status_is_watched_until_a_key_ends_it() {
     let shown = place.in_terminal_with("--at-once", "status --watch", &["q or Ctrl-C=q"]);
 
     assert!(shown.contains("nexudus-proxy") && shown.contains("profile default"), "{shown}");
+    let sentence = format!("Ready. Logged in as {DEMO_EMAIL}, token renews in ");
+    assert!(shown.contains(&sentence) && shown.contains(": Logged in as"), "{shown}");
     assert!(shown.ends_with("=> 0\n"), "{shown}");
     daemon.end(Signal::SIGTERM);
 }

@@ -47,10 +47,15 @@ mod probe;
 mod profiles;
 #[cfg(target_os = "linux")]
 mod public_reports;
+mod redaction;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
 mod run_handover;
+#[cfg(target_os = "linux")]
+mod run_intercepted;
+#[cfg(target_os = "linux")]
+mod run_isolated;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]
@@ -66,4 +71,5 @@ mod small_things;
 mod stopped_daemon;
 mod supervision;
 mod support;
+mod ui;
 mod whoami;

@@ -293,6 +293,16 @@ fn a_run_asks_nobody_and_keeps_its_budget() {
 }
 
 #[test]
+fn the_responses_of_a_run_are_redacted() {
+    let (_upstream, home) = stage();
+    let ask = "curl -s \"$NEXUDUS_BASE_URL/api/spaces/coworkers?size=1\"";
+    let mut run = with_login(&home, "run --redact --resolve --share-tokens bots -q");
+    let said = home.transcript(run.args(["--", "/bin/bash", "-c", ask]));
+    assert!(said.contains("\"FullName\":\"«PII:NAME:"), "{said}");
+    assert!(!said.contains('@'), "{said}");
+}
+
+#[test]
 fn a_signal_is_passed_on() {
     let (_upstream, home) = stage();
     let text = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";

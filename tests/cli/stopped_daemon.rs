@@ -18,6 +18,7 @@ const ASKING: &[(&str, i32)] = &[
     ("status --json", 1),
     ("status --watch", 1),
     ("tail", 1),
+    ("ui --no-open", 1),
     ("api /api/x", 1),
     ("open /ContentDownload/x", 1),
     ("env", 1),

@@ -7,6 +7,7 @@ mod configuration;
 #[cfg(target_os = "linux")]
 mod deployment;
 mod errors;
+mod grafana;
 mod links;
 mod markdown;
 #[cfg(target_os = "linux")]

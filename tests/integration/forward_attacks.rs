@@ -68,7 +68,7 @@ const ODD_REQUESTS: &[(&str, &str)] = &[
     ("CONNECT example.test:22 HTTP/1.1\r\nHost: example.test:22\r\n\r\n", "403"),
     ("CONNECT 127.0.0.1:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT 127.1:443 HTTP/1.1\r\n\r\n", "400"),
-    ("CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", "403"),
+    ("CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", "400"),
     ("CONNECT 0.0.0.0:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT [::]:443 HTTP/1.1\r\n\r\n", "403"),
     ("CONNECT [::1]:443 HTTP/1.1\r\n\r\n", "403"),

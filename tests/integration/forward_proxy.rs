@@ -252,7 +252,7 @@ async fn idle_tunnels_leave_room_for_requests() {
 }
 
 #[tokio::test]
-#[ignore = "takes 20,000 open files, more than most machines give a test"]
+#[ignore = "takes 45,000 open files, more than most machines give a test"]
 async fn five_thousand_idle_tunnels_cost_little() {
     many_idle_tunnels(5_000).await;
 }

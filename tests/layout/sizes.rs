@@ -64,7 +64,19 @@ trait T {
 
 /// Returns every source file that people read, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
-    ["src", "ca/src", "ca/tests", "h1/src", "simulator/src", "tests"]
+    let folders = [
+        "src",
+        "ca/src",
+        "ca/tests",
+        "fleet/src",
+        "fleet/tests",
+        "h1/src",
+        "redactor/src",
+        "redactor/tests",
+        "simulator/src",
+        "tests",
+    ];
+    folders
         .iter()
         .flat_map(|folder| rust_files(&root().join(folder)))
         .map(|path| {

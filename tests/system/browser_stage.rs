@@ -152,7 +152,7 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     child: Child,
     log: Receiver<Value>,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -178,7 +178,7 @@ impl Proxy {
         let listening = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
             .find_map(|line| line["address"].as_str()?.parse::<SocketAddr>().ok());
         let port = listening.expect("it listens").port();
-        Self { port, child, log, _home: home }
+        Self { port, child, log, home }
     }
 
     /// Waits until each of these paths has been asked for and refused; returns all the refusals
@@ -199,6 +199,15 @@ impl Proxy {
             }
         }
         refused
+    }
+
+    /// Runs a command of its user, and returns what it prints.
+    pub(crate) fn run(&self, line: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command.args(line.split(' ')).env_clear().env("HOME", self.home.path());
+        let output = command.stderr(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) fn get(&self, host: &str) -> String {

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod browser;
+mod browser_apps;
 mod browser_stage;
+mod ca_trust;
 mod container;
 mod documents;
 mod hints;

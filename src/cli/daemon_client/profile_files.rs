@@ -1,6 +1,13 @@
 //! Changes that commands make to the files of a profile while no daemon runs.
 
+#[cfg(unix)]
+use std::io;
+#[cfg(unix)]
+use std::path::PathBuf;
+
 use crate::ca::TrustRecord;
+#[cfg(unix)]
+use crate::ca::{AuthorityKind, AuthorityStore};
 use crate::cli::CliError;
 use crate::cli::globals::GlobalArgs;
 use crate::clock::Clock;
@@ -36,6 +43,16 @@ pub(in crate::cli) async fn clear_logins(
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
     Ok(ClearedLogins { origins, sealed: sealed?, keychain })
+}
+
+/// Returns where the files stand that a shell is told of, and the root certificate of the daemon's
+/// intercept authority, with its path.
+#[cfg(unix)]
+pub(in crate::cli) fn shell_files(paths: &Paths) -> (PathBuf, PathBuf, io::Result<String>) {
+    let state = paths.profile_state();
+    let root = AuthorityStore::new(&state).root_path(AuthorityKind::Intercept);
+    let content = std::fs::read_to_string(&root);
+    (state, root, content)
 }
 
 /// Returns the origins that a login of the profile is stored for.

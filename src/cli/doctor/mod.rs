@@ -19,11 +19,12 @@ use self::check::{
 };
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    DaemonClient, OtherOrigin, ServingDaemon, effective_config, find_daemon, find_demo,
+    ClientStore, DaemonClient, OtherOrigin, ServingDaemon, effective_config, find_daemon, find_demo,
 };
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, service as cli_service, whoami};
 use crate::admin::api::SelfCheck;
+use crate::clients::ClientStatus;
 use crate::config::{Config, LoadedConfig, UpstreamAuth};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
@@ -43,7 +44,10 @@ pub(super) fn run(
             results.add(CheckResult::new("config", outcome_of(&error), Duration::ZERO))?;
         }
         Ok(loaded) => {
-            let checks = Checks { loaded: &loaded, globals, print, results: &results };
+            // Where they cannot be read, another check says why.
+            let clients = ClientStore::open(globals).and_then(|store| store.list());
+            let clients = &*clients.unwrap_or_default();
+            let checks = Checks { loaded: &loaded, globals, print, results: &results, clients };
             serve::control_runtime()?.block_on(checks.run())?;
         }
     }
@@ -124,6 +128,7 @@ struct Checks<'a> {
     globals: &'a GlobalArgs,
     print: Printer,
     results: &'a Results<'a>,
+    clients: &'a [ClientStatus],
 }
 
 impl Checks<'_> {
@@ -167,7 +172,7 @@ impl Checks<'_> {
             let is_there = serving.is_some() || stuck.is_some();
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
-            self.add("callers", local::callers(config)).await?;
+            self.callers(config).await?;
             self.add("ca", async { local::authorities(serving) }).await?;
             self.add("service", async { service::service(paths) }).await
         };
@@ -176,6 +181,15 @@ impl Checks<'_> {
         let (stored, here, there) = tokio::join!(stored, here, there);
         stored.and(here).and(there)?;
         self.token(config, serving, stuck.is_some()).await
+    }
+
+    /// Checks who may call without a key, and what such callers see.
+    async fn callers(&self, config: &Config) -> Result<(), CliError> {
+        self.add("callers", local::callers(config)).await?;
+        match local::redaction(config, self.clients) {
+            Some(outcome) => self.add("redaction", async { outcome }).await,
+            None => Ok(()),
+        }
     }
 
     async fn add(

@@ -1,4 +1,4 @@
-//! `status --watch`: the status again and again, until `q` or Ctrl-C.
+//! `status --watch`: the overview again and again, until `q` or Ctrl-C.
 //!
 //! On a terminal each picture replaces the last one line by line, so that nothing flickers; what does
 //! not fit is left out. Elsewhere the pictures follow each other, and with `--json` one object a line.
@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::time::sleep;
 
-use super::{fetch, format_status};
+use super::overview::format_overview;
+use super::{fetch, find, format_status};
 use crate::admin::api::Status;
 use crate::cli::globals::GlobalArgs;
 #[cfg(unix)]
@@ -34,8 +35,9 @@ async fn show_again_and_again(globals: &GlobalArgs, print: Printer) -> Result<()
     let keys = Keys::begin(print);
     let mut shown = Frame { print, has_begun: false };
     let mut is_first = true;
+    let mut print_found = print;
     loop {
-        let picture = match picture(globals, print).await {
+        let picture = match picture(globals, print_found).await {
             Ok(picture) => picture,
             Err(error) if !is_first && error.exit_code() == ExitCode::NotRunning => {
                 "the daemon does not run; waiting for the next one…\n".to_owned()
@@ -43,6 +45,8 @@ async fn show_again_and_again(globals: &GlobalArgs, print: Printer) -> Result<()
             Err(error) => return Err(error),
         };
         is_first = false;
+        // Which daemon it is was said.
+        print_found = print.with_quiet(true);
         if !print.stream(shown.next(&picture, globals.json).as_bytes())? {
             return Ok(());
         }
@@ -54,10 +58,16 @@ async fn show_again_and_again(globals: &GlobalArgs, print: Printer) -> Result<()
 }
 
 async fn picture(globals: &GlobalArgs, print: Printer) -> Result<String, CliError> {
+    let daemon = find(globals, print).await?;
     if globals.json {
-        return Ok(format!("{}\n", fetch::<Json>(globals, print).await?));
+        return Ok(format!("{}\n", fetch::<Json>(&daemon, print).await?));
     }
-    Ok(format_status(&fetch::<Status>(globals, print).await?, globals, print))
+    let status = fetch::<Status>(&daemon, print).await?;
+    // A daemon of an earlier version has no history.
+    Ok(match daemon.get("/v1/history").await {
+        Ok(history) => format_overview(&status, &history, globals, print),
+        Err(_) => format_status(&status, globals, print),
+    })
 }
 
 /// The picture on the terminal.

@@ -64,12 +64,14 @@ mod tests {
             expires: Some(UNIX_EPOCH + Duration::from_secs(9)),
             rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
             max_requests: Some(3),
+            origin: Some("http://localhost:5173".to_owned().try_into().unwrap()),
             ..ClientPolicy::default()
         };
 
         let json = serialize(&limits, serde_json::value::Serializer).unwrap();
 
         assert_eq!(json["allow"], serde_json::json!(["GET /api/x"]));
+        assert_eq!(json["origin"], "http://localhost:5173");
         assert!(IDENTITY.iter().all(|name| json.get(name).is_none()), "{json}");
         assert_eq!(deserialize(json).unwrap(), limits);
         assert!(deserialize(serde_json::json!({ "name": "a" })).is_err());

@@ -56,6 +56,9 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
     } else {
         problem_json(details, &error_chain(error), code, id)
     };
+    let kind = details.kind;
+    // The page of a browser is no JSON, and says nothing about a request.
+    let problem = (!is_navigation).then(|| body.clone());
     let mut response = Response::new(ProxyBody::full(body));
     *response.status_mut() = code;
     let headers = response.headers_mut();
@@ -74,7 +77,7 @@ fn render_details(error: &Error, details: &ProblemDetails) -> Response<ProxyBody
     if let Error::Forward(error) = error {
         response.extensions_mut().insert(ReasonPhrase::from_static(error.reason().as_bytes()));
     }
-    let info = ResponseInfo { code: Some(kind.code()), ..ResponseInfo::default() };
+    let info = ResponseInfo { code: Some(kind.code()), problem, ..ResponseInfo::default() };
     response.extensions_mut().insert(info);
     response
 }

@@ -39,6 +39,9 @@ pub enum Error {
         /// Whether a person will read the response.
         is_navigation: bool,
     },
+    /// A page of an origin that a client names sent the request, without the key of such a client.
+    #[error("a web page of this origin needs the key of a client that names the origin")]
+    Page,
     /// The process of another user, this one if the kernel names it, sent the request.
     #[error("the calling process belongs to another user")]
     User(Option<u32>),
@@ -64,7 +67,7 @@ impl Problem for Error {
             Self::TooManyOptions => ProblemKind::HeadTooLarge,
             Self::TargetTooLong(_) => ProblemKind::TargetTooLong,
             Self::ForeignHost | Self::MisdirectedHost => ProblemKind::ForeignHost,
-            Self::Browser { .. } => ProblemKind::Browser,
+            Self::Browser { .. } | Self::Page => ProblemKind::Browser,
             Self::User(_) => ProblemKind::ForeignUser,
             Self::Method => ProblemKind::MethodNotForwarded,
             Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded,
@@ -81,6 +84,11 @@ impl Problem for Error {
                 "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
                  passes a page's requests on must drop them (docs/tools.md)."
             )),
+            Self::Page => self.kind().with_hint(
+                "Send the key in Nexudus-Proxy-Key or as a bearer token, and leave out /api/token and \
+                 WebSockets, which are for programs; `nexudus-proxy client list` shows which client \
+                 names the origin.",
+            ),
             Self::Upgrade(why) if *why == UPGRADE_DISABLED => {
                 self.kind().with_hint("Send it without Upgrade, or set upstream.upgrade.")
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::error::UPGRADE_DISABLED;
 use super::*;
 use crate::clients::Clients;
 use crate::clock::Clock;

@@ -4,6 +4,7 @@
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use super::redaction::RequestRedaction;
 use crate::gateway::client_auth::ClientIdentity;
 use crate::upstream::{ReplayBody, Retry, Reuse};
 
@@ -18,6 +19,7 @@ pub struct Allowed {
     pub(super) is_websocket: bool,
     pub(super) awaits_command: bool,
     pub(super) asks: bool,
+    pub(super) redaction: Option<Box<RequestRedaction>>,
 }
 
 impl Allowed {
@@ -59,6 +61,16 @@ impl Allowed {
     /// Says whether the response contains login material, which is removed for this client.
     pub fn has_login_material(&self) -> bool {
         self.has_login_material
+    }
+
+    /// Returns what is hidden from the client, if anything is.
+    pub(in crate::gateway) fn redaction(&self) -> Option<&RequestRedaction> {
+        self.redaction.as_deref()
+    }
+
+    /// Says whether the response must be whole, plain JSON, because it is changed on its way.
+    pub(in crate::gateway) fn needs_json(&self) -> bool {
+        self.has_login_material || self.redaction.is_some()
     }
 
     /// Says whether a rule about commands decides once the body is there.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clients::QuotaError;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::redact::{QueryError, ResolveError};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +75,12 @@ pub enum Error {
     /// What goes through a WebSocket is counted by no budget.
     #[error("a client with a budget opens no WebSocket: nothing that goes through is counted")]
     UncountedWebSocket,
+    /// A redacted client sent a query or a body that is not for one.
+    #[error(transparent)]
+    Redaction(#[from] ResolveError),
+    /// A redacted client would get what cannot be rewritten.
+    #[error("{0}, which cannot be redacted")]
+    Unredactable(&'static str),
     /// The client has used up its quota.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -125,8 +132,31 @@ impl Problem for Error {
             Self::ReadOnlyPath { path } => {
                 ProblemKind::ReadOnly.with_hint(path_hint(path.as_deref()))
             }
+            Self::Redaction(error) => redaction_details(*error),
+            Self::Unredactable(_) => ProblemKind::Redacted.into(),
             Self::Quota(error) => error.details(),
         }
+    }
+}
+
+fn redaction_details(error: ResolveError) -> ProblemDetails {
+    let hidden = |hint| ProblemKind::Redacted.with_hint(hint);
+    match error {
+        ResolveError::Query(QueryError::Filter) => hidden(
+            "Page with `page` and `size`; filter by ids, dates, numbers, booleans and types. A filter \
+             by a personal field takes a token, for a key with --resolve.",
+        ),
+        ResolveError::Query(QueryError::Sort) => hidden("Sort by Id, CreatedOn or UpdatedOn."),
+        ResolveError::NotAllowed => hidden(
+            "Leave the field out, or ask for a key with --resolve: `nexudus-proxy client set NAME \
+             --resolve`.",
+        ),
+        ResolveError::Readable => hidden(
+            "Send a token in a personal field alone, such as FullName or Email, and nothing beside it \
+             in a filter.",
+        ),
+        ResolveError::Unreadable => hidden("Send one JSON text in UTF-8, not compressed."),
+        ResolveError::Unknown(_) => ProblemKind::TokenUnknown.into(),
     }
 }
 

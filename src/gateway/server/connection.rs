@@ -25,8 +25,9 @@ use crate::gateway::guard::encode_target;
 use crate::gateway::in_flight::InFlightRequest;
 use crate::gateway::peer_identity::ConnectionPeer;
 use crate::gateway::response_body::ProxyBody;
+use crate::gateway::web_page::NamedOrigin;
 use crate::gateway::websocket::PendingUpgrade;
-use crate::gateway::{Gateway, error_response};
+use crate::gateway::{Gateway, error_response, preflight};
 use crate::listen::{ConnectionState, DrainSignal, ServerIo};
 use crate::telemetry::{AccessEntry, RequestTiming, ThreadConnection};
 
@@ -172,13 +173,18 @@ impl ConnectionContext {
         mut in_flight: InFlightRequest,
         upgrade: &PendingUpgrade,
     ) -> Result<Response<ProxyBody>, Infallible> {
-        let mut timing = RequestTiming::default();
+        let (mut timing, mut page) = (RequestTiming::default(), None::<NamedOrigin>);
         let (mut response, is_refused) = if self.has_room {
             let gateway = gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started());
+            timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
             let mut record = CallRecord::default();
             self.recheck(&gateway).await;
-            let handled = {
+            if let Some(finding) = preflight::page_of(request.headers(), &gateway.guard) {
+                page = finding.await;
+            }
+            let handled = if page.is_some() && preflight::is_preflight(&request) {
+                Some(preflight::answer(request, &self.sender, &gateway.guard))
+            } else {
                 let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
                 unless_drained(&self.drain, pin!(handling)).await
             };
@@ -193,6 +199,7 @@ impl ConnectionContext {
         } else {
             (error_response::render(&Error::Overloaded), true)
         };
+        page.into_iter().for_each(|page| page.allow(&mut response));
         self.close_if_due(&mut response, is_refused, &in_flight);
         in_flight.record_response(&response, &timing);
         if let Some(upgraded) = response.body_mut().take_upgraded() {

@@ -9,6 +9,8 @@ pub(crate) mod login;
 pub(crate) mod origins;
 #[cfg(unix)]
 pub(crate) mod run;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+pub(crate) mod ui;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,110 @@
+//! What a person asks of the whole fleet. Each command draws a fence, so that the last one wins
+//! whichever member it was given to.
+
+use super::{Member, Now};
+use crate::call::{Call, Place};
+use crate::fence::Fence;
+use crate::record::{Client, Epoch, Lock, Record, Tombstone};
+use crate::register::{CLIENT, Entry, Stored};
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The login of this member has changed and was given by a person: prove it, and begin an epoch.
+    Login {
+        /// The account.
+        account: String,
+        /// Whether it takes a one-time code.
+        needs_code: bool,
+    },
+    /// End the session of every member.
+    Logout,
+    /// Serve no token anywhere.
+    Lock,
+    /// Serve again.
+    Unlock,
+    /// Add or change a client.
+    PutClient {
+        /// Its id: never used again after a revocation.
+        id: String,
+        /// The client.
+        client: Client,
+    },
+    /// Revoke a client.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+    /// Take this member off the list.
+    Leave,
+}
+
+impl Member {
+    pub(super) fn asked(&mut self, command: Command) {
+        match command {
+            Command::Login { account, needs_code } => {
+                self.setup.password = Some(super::Password { account, needs_code });
+                self.begin_login();
+            }
+            Command::Leave => self.queue.push_back(Call::Leave { me: self.setup.me.clone() }),
+            Command::Logout
+            | Command::Lock
+            | Command::Unlock
+            | Command::PutClient { .. }
+            | Command::Revoke { .. } => self.commands.push_back(command),
+        }
+    }
+
+    /// Performs the first command under the fence that was drawn for it.
+    pub(super) fn command_drawn(&mut self, fence: Fence, now: Now) {
+        self.see(fence);
+        let Some(command) = self.commands.pop_front() else { return };
+        match command {
+            Command::Logout => {
+                self.local.epoch.raise(fence, Epoch::Logout);
+                self.epoch_changed(now);
+                self.put(Place::Registers, "epoch", fence, &Epoch::Logout);
+            }
+            Command::Lock | Command::Unlock => {
+                let lock = Lock { locked: command == Command::Lock };
+                self.local.lock.raise(fence, lock);
+                self.put(Place::Registers, "lock", fence, &lock);
+            }
+            Command::PutClient { id, client } => {
+                if self.local.set.raise(&id, Entry::Live(fence, client.clone())) {
+                    self.put(Place::Set, &format!("{CLIENT}{id}"), fence, &client);
+                }
+            }
+            Command::Revoke { id } => {
+                let expires = match self.local.set.client(&id) {
+                    Some(Entry::Live(_, client)) => client.expires,
+                    Some(Entry::Revoked(..) | Entry::Unopened(_)) | None => None,
+                };
+                let tombstone = Tombstone { expires };
+                self.local.set.raise(&id, Entry::Revoked(fence, tombstone));
+                self.put(Place::Set, &format!("{CLIENT}{id}"), fence, &tombstone);
+            }
+            Command::Login { .. } | Command::Leave => {}
+        }
+        self.changed();
+    }
+
+    /// Queues the write of a record.
+    pub(super) fn put<R: Record>(&mut self, place: Place, name: &str, fence: Fence, record: &R) {
+        let stored = Stored::seal(&self.setup.keys, name, fence, record);
+        let unopened = match name {
+            "epoch" => self.local.epoch.unopened(),
+            "lock" => self.local.lock.unopened(),
+            "attempts" => self.local.attempts.unopened(),
+            _ => None,
+        };
+        self.queue.push_back(Call::Put { place, name: name.to_owned(), stored, unopened });
+    }
+
+    /// Keeps the highest fence.
+    pub(super) fn see(&mut self, fence: Fence) {
+        if self.local.seen.raise(fence) {
+            self.changed();
+        }
+    }
+}

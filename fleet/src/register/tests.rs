@@ -1,0 +1,144 @@
+//! Which version stays.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::Lock;
+
+fn keys() -> Keyring {
+    Keyring::new("default", &[&[1; 32]]).unwrap()
+}
+
+fn fence(number: u64) -> Fence {
+    Fence::new(number).unwrap()
+}
+
+fn lock(keys: &Keyring, number: u64, locked: bool) -> Stored {
+    Stored::seal(keys, "lock", fence(number), &Lock { locked })
+}
+
+fn client(number: u64) -> Entry {
+    Entry::Live(fence(number), Client { payload: number.to_string(), expires: None })
+}
+
+fn revoked(number: u64, expires: Option<u64>) -> Entry {
+    Entry::Revoked(fence(number), Tombstone { expires })
+}
+
+proptest! {
+    #[test]
+    fn a_value_survives_the_engine(number in 0_u64..1 << 52, sealed: Vec<u8>, is_tombstone: bool) {
+        let stored = Stored { fence: fence(number), is_tombstone, sealed };
+        prop_assert_eq!(Stored::from_bytes(&stored.to_bytes()), stored);
+    }
+
+    #[test]
+    fn any_bytes_are_a_value_or_have_the_lowest_fence(bytes: Vec<u8>) {
+        let stored = Stored::from_bytes(&bytes);
+        prop_assert!(stored.fence == Fence::ZERO || stored.to_bytes() == bytes);
+    }
+
+    /// Whatever order two members see versions in, they hold the same in the end.
+    #[test]
+    fn registers_agree_in_any_order(numbers in proptest::collection::vec(1_u64..50, 1..8)) {
+        let keys = keys();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        let (mut one, mut other) = (Register::<Lock>::default(), Register::<Lock>::default());
+        for number in &numbers {
+            one.merge(&keys, "lock", Some(&lock(&keys, *number, number % 2 == 0)));
+        }
+        for number in &sorted {
+            other.merge(&keys, "lock", Some(&lock(&keys, *number, number % 2 == 0)));
+        }
+        prop_assert_eq!(one, other);
+    }
+
+    #[test]
+    fn no_order_of_events_brings_a_revoked_client_back(
+        fences in proptest::collection::vec(1_u64..50, 1..6), at in 0_usize..6, tomb in 1_u64..50,
+    ) {
+        let mut set = RecordSet::default();
+        let at = at % fences.len();
+        for (index, number) in fences.iter().enumerate() {
+            if index == at {
+                set.raise("a", revoked(tomb, None));
+            }
+            set.raise("a", client(*number));
+        }
+        prop_assert_eq!(set.client("a"), Some(&revoked(tomb, None)));
+    }
+}
+
+#[test]
+fn a_newer_version_is_adopted_and_an_older_one_replaced() {
+    let keys = keys();
+    let mut register = Register::<Lock>::default();
+
+    assert_eq!(register.merge(&keys, "lock", None), Merge::Same);
+    assert_eq!(register.merge(&keys, "lock", Some(&lock(&keys, 5, true))), Merge::Adopted);
+    assert_eq!(register.merge(&keys, "lock", Some(&lock(&keys, 5, true))), Merge::Same);
+    assert_eq!(register.merge(&keys, "lock", Some(&lock(&keys, 4, false))), Merge::Reassert);
+    assert_eq!(register.merge(&keys, "lock", None), Merge::Reassert);
+    assert_eq!(register.get(), Some((fence(5), &Lock { locked: true })));
+}
+
+#[test]
+fn a_planted_record_unlocks_no_member_that_knows_better() {
+    let keys = keys();
+    let mut register = Register::default();
+    register.merge(&keys, "lock", Some(&lock(&keys, 5, true)));
+    let foreign = Keyring::new("default", &[&[9; 32]]).unwrap();
+
+    let merged = register.merge(&keys, "lock", Some(&lock(&foreign, 900, false)));
+
+    assert_eq!(merged, Merge::Reassert);
+    assert_eq!(register.unopened(), Some(fence(900)));
+    assert_eq!(register.get(), Some((fence(5), &Lock { locked: true })));
+}
+
+#[test]
+fn a_record_with_the_fence_of_another_does_not_open() {
+    let keys = keys();
+    let mut moved = lock(&keys, 5, false);
+    moved.fence = fence(6);
+    assert_eq!(Register::<Lock>::default().merge(&keys, "lock", Some(&moved)), Merge::Unopened);
+}
+
+#[test]
+fn a_client_whose_record_does_not_open_is_known_as_such() {
+    let (keys, mut set) = (keys(), RecordSet::default());
+    let foreign = Keyring::new("default", &[&[9; 32]]).unwrap();
+    let planted = Client { payload: "admin".to_owned(), expires: None };
+    let planted = Stored::seal(&foreign, "client/a", fence(7), &planted);
+
+    let again = set.merge(&keys, &[("client/a".to_owned(), planted)], 0);
+
+    assert_eq!(set.client("a"), Some(&Entry::Unopened(fence(7))));
+    assert!(again.is_empty());
+}
+
+#[test]
+fn what_the_engine_lost_is_written_again() {
+    let (keys, mut set) = (keys(), RecordSet::default());
+    set.raise("a", client(3));
+    set.raise("b", revoked(4, None));
+    set.raise_stray("x", fence(5), Stray { client_id: "c".into(), account: "a".into() });
+
+    let names = |again: Vec<(String, Stored)>| -> Vec<String> {
+        again.into_iter().map(|(name, _)| name).collect()
+    };
+    let again = set.merge(&keys, &[], 0);
+    assert_eq!(names(set.merge(&keys, &again, 0)), Vec::<String>::new());
+    assert_eq!(names(again), ["client/a", "client/b", "stray/x"]);
+}
+
+#[test]
+fn a_tombstone_ends_when_the_key_would_have() {
+    let (keys, mut set) = (keys(), RecordSet::default());
+    set.raise("a", revoked(4, Some(100)));
+    set.merge(&keys, &[], 100);
+    assert!(set.client("a").is_some());
+    set.merge(&keys, &[], 101);
+    assert!(set.client("a").is_none());
+}

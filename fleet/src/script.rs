@@ -1,0 +1,281 @@
+//! From a [`Call`] to a script with its arguments, and from the engine's value to a [`Reply`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::behind::Behind;
+use crate::call::{Call, CallError, Place, Reply, Snapshot};
+use crate::fence::Fence;
+use crate::pace::{Paced, Windows};
+use crate::record::Incarnation;
+use crate::register::Stored;
+use crate::timing::Timing;
+
+/// The scripts, in the order of their indices.
+pub(crate) const SCRIPTS: [&str; 11] = [
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/poll.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/acquire.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/intend.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/commit.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/spare.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/release.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/put.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/draw.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/set.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/leave.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/pace.lua")),
+];
+
+/// The names of a profile's keys and channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyspace {
+    base: String,
+}
+
+impl Keyspace {
+    /// Makes the names for one profile. The braces put all keys into one slot of a cluster.
+    pub fn new(prefix: &str, profile: &str) -> Self {
+        Self { base: format!("{{{prefix}:{profile}}}") }
+    }
+
+    /// Returns the keys in the order in which the scripts take them, the channel last.
+    pub fn keys(&self) -> Vec<String> {
+        KEYS.iter().map(|key| format!("{}:{key}", self.base)).collect()
+    }
+
+    /// Returns the channel of hints.
+    pub fn hints(&self) -> String {
+        format!("{}:hint", self.base)
+    }
+
+    /// Returns the pattern of all keys, for an ACL.
+    pub fn pattern(&self) -> String {
+        format!("{}:*", self.base)
+    }
+}
+
+const KEYS: [&str; 12] = [
+    "fence",
+    "lease",
+    "registers",
+    "set",
+    "revision",
+    "intents",
+    "spares",
+    "members",
+    "behind",
+    "hint",
+    "pace",
+    "slots",
+];
+
+/// The index of the call's script, and its arguments.
+pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
+    match call {
+        Call::Poll { .. } => (0, poll(call, timing)),
+        Call::Acquire { me, seen, is_settled, answered } => (
+            1,
+            vec![
+                name(me),
+                number(seen),
+                millis(timing.lease),
+                flag(*is_settled),
+                millis(timing.behind),
+                answered.to_string().into_bytes(),
+            ],
+        ),
+        Call::Intend { me, lease, known, intent, attempts } => {
+            let attempts = attempts.as_ref().map(Stored::to_bytes).unwrap_or_default();
+            (2, vec![name(me), number(lease), number(known), intent.to_bytes(), attempts])
+        }
+        Call::Commit { me, session, drop } => {
+            (3, [name(me), session.to_bytes()].into_iter().chain(drop.iter().map(number)).collect())
+        }
+        Call::Spare { spare } => (4, vec![spare.to_bytes()]),
+        Call::Release { me, lease, keeps_lease, ends } => {
+            let ends = ends.as_ref().map(number).unwrap_or_default();
+            (5, vec![name(me), number(lease), flag(*keeps_lease), ends])
+        }
+        Call::Put { place, name, stored, unopened } => {
+            let place: &[u8] = match place {
+                Place::Registers => b"registers",
+                Place::Set => b"set",
+            };
+            let unopened = unopened.as_ref().map(number).unwrap_or_default();
+            (6, vec![place.to_vec(), name.clone().into_bytes(), stored.to_bytes(), unopened])
+        }
+        Call::Draw { seen } => (7, vec![number(seen)]),
+        Call::ReadSet => (8, vec![]),
+        Call::Leave { me } => (9, vec![name(me)]),
+        Call::Pace { me, wants, pause, windows, horizon } => (
+            10,
+            vec![
+                name(me),
+                wants.to_string().into_bytes(),
+                pause.as_millis().to_string().into_bytes(),
+                windows.to_text().into_bytes(),
+                millis(*horizon),
+                millis(timing.cut_off),
+            ],
+        ),
+    }
+}
+
+fn poll(call: &Call, timing: &Timing) -> Vec<Vec<u8>> {
+    let Call::Poll { me, seen, has_reported, have, info, number: poll, answered } = call else {
+        return vec![];
+    };
+    let mut arguments = vec![
+        name(me),
+        number(seen),
+        flag(*has_reported),
+        info.to_bytes(),
+        millis(timing.behind),
+        millis(timing.share),
+        poll.to_string().into_bytes(),
+        answered.to_string().into_bytes(),
+    ];
+    for (register, fence) in have {
+        arguments.extend([register.clone().into_bytes(), number(fence)]);
+    }
+    arguments
+}
+
+fn name(incarnation: &Incarnation) -> Vec<u8> {
+    incarnation.as_str().as_bytes().to_vec()
+}
+
+fn number(fence: &Fence) -> Vec<u8> {
+    fence.to_string().into_bytes()
+}
+
+fn millis(duration: Duration) -> Vec<u8> {
+    duration.as_millis().max(1).to_string().into_bytes()
+}
+
+fn flag(is_set: bool) -> Vec<u8> {
+    vec![b'0' + u8::from(is_set)]
+}
+
+/// Reads the answer to `call`. A write that was made counts as not durable until the engine has
+/// been asked for that.
+pub(crate) fn decode(call: &Call, value: Value) -> Result<Reply, CallError> {
+    if matches!(call, Call::Poll { .. }) {
+        return snapshot(value).map(Reply::Polled).ok_or(CallError::Malformed);
+    }
+    reply(value).ok_or(CallError::Malformed)
+}
+
+fn reply(value: Value) -> Option<Reply> {
+    let mut parts = list(value)?.into_iter();
+    let label = bytes(parts.next()?)?;
+    match label.as_slice() {
+        b"done" => Some(Reply::Done { is_durable: false }),
+        b"lost" => Some(Reply::Lost),
+        b"stale" => Some(Reply::Stale),
+        b"held" => Some(Reply::Held(duration(parts.next()?)?)),
+        b"behind" => Some(Reply::Behind(behind(parts.next()?)??)),
+        b"drawn" => Some(Reply::Drawn(fence(parts.next()?)?)),
+        b"acquired" => Some(Reply::Acquired {
+            fence: fence(parts.next()?)?,
+            snapshot: snapshot(parts.next()?)?,
+        }),
+        b"paced" => {
+            let pause = duration(parts.next()?)?;
+            let windows = Windows::from_text(&text(parts.next()?)?);
+            let slots = integer(parts.next()?)?.try_into().ok()?;
+            let [first, gap] = [micros(parts.next()?)?, micros(parts.next()?)?];
+            Some(Reply::Paced(Paced { pause, windows, slots, first, gap }))
+        }
+        b"set" => {
+            let revision = text(parts.next()?)?;
+            Some(Reply::Set { revision, records: registers(parts.next()?)? })
+        }
+        _ => None,
+    }
+}
+
+fn snapshot(value: Value) -> Option<Snapshot> {
+    let mut parts = list(value)?.into_iter();
+    let now = integer(parts.next()?)?;
+    let registers: BTreeMap<_, _> = registers(parts.next()?)?.into_iter().collect();
+    let same = list(parts.next()?)?.into_iter().map(text).collect::<Option<_>>()?;
+    let intents = values(parts.next()?)?;
+    let spares = values(parts.next()?)?;
+    let members = members(parts.next()?, now)?;
+    let revision = text(parts.next()?)?;
+    let behind = behind(parts.next()?)?;
+    Some(Snapshot { now, registers, same, intents, spares, members, revision, behind })
+}
+
+/// `[]` or `[left, [member, …]]`.
+fn behind(value: Value) -> Option<Option<Behind>> {
+    let mut parts = list(value)?.into_iter();
+    let Some(left) = parts.next() else { return Some(None) };
+    let left = duration(left)?;
+    let names = list(parts.next()?)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
+    // The empty name is the note itself.
+    let reported =
+        names.into_iter().filter(|name| !name.is_empty()).map(Incarnation::named).collect();
+    Some(Some(Behind { left, reported }))
+}
+
+fn registers(value: Value) -> Option<Vec<(String, Stored)>> {
+    let flat = list(value)?;
+    let mut found = Vec::with_capacity(flat.len() / 2);
+    let mut flat = flat.into_iter();
+    while let Some(name) = flat.next() {
+        found.push((text(name)?, Stored::from_bytes(&bytes(flat.next()?)?)));
+    }
+    Some(found)
+}
+
+fn values(value: Value) -> Option<Vec<Stored>> {
+    list(value)?.into_iter().map(|value| Some(Stored::from_bytes(&bytes(value)?))).collect()
+}
+
+/// `name, "MILLISECONDS NUMBER KNOWN INFO", …`. What reads otherwise was planted, and is no member.
+fn members(value: Value, now: u64) -> Option<BTreeMap<Incarnation, (Duration, Stored)>> {
+    let mut flat = list(value)?.into_iter();
+    let mut found = BTreeMap::new();
+    while let Some(name) = flat.next() {
+        let (name, entry) = (text(name)?, bytes(flat.next()?)?);
+        let mut parts = entry.splitn(4, |byte| *byte == b' ');
+        let seen = parts.next().and_then(|part| str::from_utf8(part).ok()?.parse::<u64>().ok());
+        if let (Some(seen), Some(info)) = (seen, parts.nth(2)) {
+            let ago = Duration::from_millis(now.saturating_sub(seen));
+            found.insert(Incarnation::named(name), (ago, Stored::from_bytes(info)));
+        }
+    }
+    Some(found)
+}
+
+fn list(value: Value) -> Option<Vec<Value>> {
+    if let Value::Array(parts) = value { Some(parts) } else { None }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    if let Value::BulkString(bytes) = value { Some(bytes) } else { None }
+}
+
+fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+fn fence(value: Value) -> Option<Fence> {
+    text(value)?.parse().ok()
+}
+
+fn integer(value: Value) -> Option<u64> {
+    if let Value::Int(number) = value { number.try_into().ok() } else { None }
+}
+
+fn micros(value: Value) -> Option<Duration> {
+    text(value)?.parse().ok().map(Duration::from_micros)
+}
+
+fn duration(value: Value) -> Option<Duration> {
+    integer(value).map(Duration::from_millis)
+}

@@ -1,0 +1,107 @@
+-- ARGV: me, slots that the member could use until the next call, a pause that it was told in ms,
+-- windows `VERSION LIMIT/PERIOD,…` or empty, time until the next call in ms, silence after which a
+-- member uses its own share in ms.
+local me, wants, pause, windows, horizon, cut = unpack(ARGV)
+wants, horizon = tonumber(wants), tonumber(horizon)
+
+-- The pause: the longest of all that members were told.
+local till = tonumber(redis.call('HGET', PACE, 'till') or '0') or 0
+if till > now_ms + 3600000 then
+  -- The engine's clock was set back.
+  till = 0
+end
+till = math.max(till, now_ms + tonumber(pause))
+redis.call('HSET', PACE, 'till', text(till))
+
+-- The windows: the newest version.
+local function version(list)
+  return tonumber(string.match(list, '^(%d+) ') or '0') or 0
+end
+local held = redis.call('HGET', PACE, 'windows') or ''
+if version(windows) > version(held) then
+  held = windows
+  redis.call('HSET', PACE, 'windows', held)
+end
+
+-- What all members ask for.
+redis.call('HSET', PACE, 'ask:' .. me, text(now_ms) .. ' ' .. text(wants))
+local asked, all = 0, redis.call('HGETALL', PACE)
+for at = 1, #all, 2 do
+  if string.sub(all[at], 1, 4) == 'ask:' then
+    local time, count = string.match(all[at + 1], '^(%d+) (%d+)$')
+    if not time or now_ms - time > 2 * horizon or time - now_ms > 0 then
+      redis.call('HDEL', PACE, all[at])
+    else
+      asked = asked + count
+    end
+  end
+end
+
+-- The part of the budget that members use on their own while they are cut off: each divides by the
+-- number of members that it last heard of.
+local reserved, members = 0, redis.call('HGETALL', MEMBERS)
+for at = 1, #members, 2 do
+  local time, known = string.match(members[at + 1], '^(%d+) %d+ (%d+) ')
+  if time and members[at] ~= me and now_ms - time > tonumber(cut) then
+    reserved = reserved + 1 / math.max(tonumber(known), 1)
+  end
+end
+local part = math.max(1 - reserved, 0)
+
+local function used(period, width)
+  local count, current = 0, math.floor(now_ms / width)
+  local reach = math.ceil((period + horizon) / width) + 1
+  for _, field in ipairs(redis.call('HKEYS', SLOTS)) do
+    local window, bucket = string.match(field, '^(%d+):(%d+)$')
+    if tonumber(window) == period then
+      if current - bucket > reach or bucket - current > 1 then
+        redis.call('HDEL', SLOTS, field)
+      else
+        count = count + redis.call('HGET', SLOTS, field)
+      end
+    end
+  end
+  return count, current
+end
+
+-- Slots: as many as every window allows, by what each member asks.
+local granted, first, gap, notes = wants, now_ms, 0, {}
+if till > now_ms then
+  granted = 0
+end
+for limit, period in string.gmatch(held, '(%d+)/(%d+)') do
+  limit, period = tonumber(limit) * part, tonumber(period)
+  local room
+  if period <= 10 * horizon then
+    -- Too short to count: slots follow each other on a line. A slot may be used up to half a step
+    -- late, so LIMIT + 1 of them still span the period.
+    local field = 'next:' .. text(period)
+    local step = period / math.max(limit - 0.5, 0.001)
+    local from = tonumber(redis.call('HGET', PACE, field) or '0') or 0
+    if from > now_ms + 2 * horizon + step then
+      from = now_ms
+    end
+    from = math.max(from, now_ms)
+    room = math.floor((now_ms + horizon - from) / step) + 1
+    first, gap = math.max(first, from), math.max(gap, step)
+    notes[#notes + 1] = { PACE, field }
+  else
+    local width = math.ceil(period / 50)
+    local count, current = used(period, width)
+    room = math.floor(limit) - count
+    notes[#notes + 1] = { SLOTS, text(period) .. ':' .. text(current) }
+  end
+  local fair = math.floor(room * wants / math.max(asked, 1))
+  granted = math.max(math.min(granted, room, math.max(fair, 1)), 0)
+end
+for _, note in ipairs(notes) do
+  if granted > 0 and note[1] == SLOTS then
+    redis.call('HINCRBY', SLOTS, note[2], granted)
+  elseif granted > 0 then
+    redis.call('HSET', PACE, note[2], string.format('%.3f', first + granted * gap))
+  end
+end
+return {
+  'paced', math.max(till - now_ms, 0), held, granted,
+  text((first - now_ms) * 1000), text(gap * 1000),
+}

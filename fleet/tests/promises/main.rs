@@ -1,0 +1,8 @@
+//! What the crate promises, against real engines and against a model of one.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![cfg(unix)]
+
+mod engines;
+mod model;
+mod simulation;

@@ -1,0 +1,83 @@
+//! Seeded fleets with faults, judged by the checker; and mutants that it must catch.
+
+mod faults;
+mod issuer;
+mod member;
+mod traffic;
+mod world;
+
+use std::time::Duration;
+
+use self::world::{Plan, World};
+use crate::model::Defect;
+
+/// `SHARED_SESSION_SEEDS=100` runs as many seeds of each plan; three are for every day.
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("SHARED_SESSION_SEEDS").ok().and_then(|text| text.parse().ok());
+    let first =
+        std::env::var("SHARED_SESSION_FIRST").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    first..first + count.unwrap_or(3)
+}
+
+fn holds(plan: &Plan) {
+    for seed in seeds() {
+        let violations = World::run(plan, seed);
+        let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(text.is_empty(), "seed {seed}:\n{}", text.join("\n"));
+    }
+}
+
+/// Says which promises a mutant breaks, over as many seeds as it takes.
+#[track_caller]
+fn is_caught(plan: &Plan) {
+    let caught = (0..60).find(|seed| !World::run(plan, *seed).is_empty());
+    assert!(caught.is_some(), "no seed shows what is wrong with {plan:?}");
+}
+
+#[test]
+fn a_fleet_without_faults_keeps_every_promise() {
+    holds(&Plan { faults: false, ..Plan::default() });
+}
+
+#[test]
+fn a_fleet_with_faults_keeps_every_promise() {
+    holds(&Plan::default());
+}
+
+#[test]
+fn a_fleet_whose_password_changes_during_a_partition_keeps_every_promise() {
+    holds(&Plan { password_changes: true, ..Plan::default() });
+}
+
+#[test]
+fn a_fleet_without_passwords_keeps_every_promise() {
+    holds(&Plan { passwords: 1, ..Plan::default() });
+}
+
+#[test]
+fn the_checker_catches_a_fleet_without_intents() {
+    is_caught(&Plan { defect: Defect::NoIntent, ..Plan::default() });
+}
+
+#[test]
+fn the_checker_catches_a_fleet_without_fences() {
+    is_caught(&Plan { defect: Defect::NoFence, ..Plan::default() });
+}
+
+#[test]
+fn the_checker_catches_a_fleet_that_counts_generations() {
+    is_caught(&Plan { defect: Defect::CountedGenerations, ..Plan::default() });
+}
+
+#[test]
+fn the_checker_catches_a_wait_on_the_wrong_connection() {
+    is_caught(&Plan { waits_elsewhere: true, ..Plan::default() });
+}
+
+#[test]
+fn the_checker_catches_a_lease_of_two_seconds_without_a_margin() {
+    let mut plan = Plan::default();
+    plan.timing.lease = Duration::from_secs(2);
+    plan.timing.spend_margin = Duration::ZERO;
+    is_caught(&plan);
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Every program of the table in docs/tools.md under `run`, with downloads of 200 MB: installs the large
+# packages (R through apt, Node's through npm, into target/clients), then runs the tests that need them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/prepare.sh
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+if ! Rscript -e 'library(httr)' >/dev/null 2>&1; then
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends r-base-core r-cran-httr >/dev/null
+fi
+mkdir -p target/clients
+cp tests/clients/package.json target/clients/
+(cd target/clients && npm install --no-audit --no-fund --loglevel=error)
+
+CLIENTS_DOWNLOAD=${CLIENTS_DOWNLOAD:-200000000} cargo nextest run --workspace --locked \
+  --no-fail-fast --run-ignored only --test clients

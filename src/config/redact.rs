@@ -1,0 +1,25 @@
+//! What is hidden from whom.
+
+use serde::{Deserialize, Serialize};
+
+/// `policy.anonymous_redact`, and `--redact` of a client
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedactMode {
+    /// Nothing is hidden.
+    #[default]
+    Off,
+    /// Personal fields, and personal values in other texts.
+    Table,
+    /// Every text but those that the configuration keeps.
+    All,
+}
+
+/// `[redact]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redact {
+    /// Fields that are hidden beside those of the table.
+    pub fields: Vec<String>,
+    /// Fields that stay where all texts are hidden.
+    pub keep: Vec<String>,
+}

@@ -1,0 +1,74 @@
+//! What a redacted client may see of Nexudus: personal values become tokens such as
+//! `«PII:EMAIL:3f9a1c20»`.
+//!
+//! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of
+//! names. `free_text`: e-mail addresses, telephone numbers and addresses of other hosts inside of
+//! texts. `query`: which filters tell nothing. `json-redactor` (the workspace member `redactor/`)
+//! reads the JSON; `rules` lends it these decisions. `tokens` keeps what a token stands for, in memory
+//! alone.
+
+mod category;
+mod dates;
+mod entity;
+mod fields;
+mod free_text;
+mod names;
+mod phone;
+mod query;
+mod resolve;
+mod rules;
+mod tables;
+mod tokens;
+mod vault;
+
+use std::sync::Arc;
+
+pub use json_redactor::{Error as JsonError, Rewriter};
+
+pub use self::category::Category;
+pub use self::fields::FieldRules;
+pub use self::query::QueryError;
+pub use self::resolve::{BodyResolver, ResolveError, resolve_query};
+pub use self::rules::ResponseRules;
+pub use self::tokens::{TokenTable, UnknownToken};
+pub use self::vault::{Redactor, TableName, TokenVault};
+use crate::config::{Origin, RedactMode};
+
+/// What one redacted client may see.
+#[derive(Debug)]
+pub struct Redaction {
+    mode: RedactMode,
+    can_resolve: bool,
+    fields: Arc<FieldRules>,
+    tokens: Arc<TokenTable>,
+    origin: Arc<Origin>,
+}
+
+impl Redaction {
+    /// Says whether the client's requests may carry tokens.
+    pub fn can_resolve(&self) -> bool {
+        self.can_resolve
+    }
+
+    /// Begins to rewrite the response to a request for this path. Where `has_resolved` tokens, the
+    /// sentences of Nexudus may repeat what they stand for, so that none of them stays.
+    pub fn rewriter(self: &Arc<Self>, path: &str, has_resolved: bool) -> Rewriter<ResponseRules> {
+        let rules = ResponseRules::new(self.clone(), entity::of_path(path));
+        Rewriter::new(if has_resolved { rules.without_messages() } else { rules })
+    }
+
+    /// Says whether the address in a `Location` tells nothing and leads to no other host.
+    pub fn allows_location(&self, location: &str) -> bool {
+        let origin = self.origin.to_string();
+        let location = location.strip_prefix(&origin).unwrap_or(location);
+        let is_local = location.starts_with('/') && !location.starts_with("//");
+        is_local && !location.contains(['?', '#']) && !free_text::is_changed(self, location)
+    }
+
+    fn write_token(&self, category: Category, value: &str, out: &mut String) {
+        self.tokens.write_token(category, value, self.can_resolve, out);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Unchanged programs that hard-code `https://spaces.nexudus.com`, each under `run`: no hosts entry, no
+//! setting of their own. `docs/tools.md` has the same table, and a test compares them.
+//!
+//! Programs that are on the machine anyway, or small, are tested here. Those with large packages stand in
+//! `all`, which `make check-clients` runs with them and with downloads of 200 MB.
+
+#![cfg(all(target_os = "linux", feature = "demo"))]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod programs;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nexudus_simulator::{Account, Simulator};
+
+use crate::programs::{PROGRAMS, Program, Works};
+
+const EMAIL: &str = "ada@example.test";
+const PASSWORD: &str = "marker-password-7f3a";
+
+/// A simulated `spaces.nexudus.com`, and a home whose configuration leads to it.
+struct Stage {
+    nexudus: Simulator,
+    home: tempfile::TempDir,
+}
+
+fn stage() -> Stage {
+    let account = Account::new(EMAIL, PASSWORD);
+    let nexudus = Simulator::builder().name("spaces.nexudus.com").account(account).start().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    nexudus.write_ca(&home.path().join("ca.pem")).unwrap();
+    let configuration = format!(
+        "[upstream]\naddress = '{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n",
+        nexudus.address(),
+        home.path().join("ca.pem").display()
+    );
+    let folder = home.path().join(".config/nexudus-proxy");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), configuration).unwrap();
+    Stage { nexudus, home }
+}
+
+impl Stage {
+    /// Runs a program under `run`, and returns what it printed.
+    fn run(&self, line: &str, program: &Program) -> Result<String, String> {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        run.args(line.split(' ')).arg("--").args(self.command(program));
+        run.env_clear().current_dir(self.home.path());
+        run.env("HOME", self.home.path()).env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        run.env("LC_ALL", "C.UTF-8").env("CLIENTS", packages());
+        run.env("NEXUDUS_EMAIL", EMAIL).env("NEXUDUS_PASSWORD", PASSWORD);
+        run.envs(program.environment.iter().copied());
+        let output = run.output().unwrap();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        if output.status.success() { Ok(out.trim().to_owned()) } else { Err(format!("{out}{err}")) }
+    }
+
+    /// Returns the command, compiled first where that is needed.
+    fn command(&self, program: &Program) -> Vec<String> {
+        let bytes = download_bytes().to_string();
+        let file = folder().join(program.file).display().to_string();
+        let words = program.command.iter().map(|word| (*word).to_owned());
+        match program.command {
+            ["go"] => {
+                let binary = self.home.path().join("program").display().to_string();
+                // The compiler's cache is the machine's.
+                build(Command::new("go").args(["build", "-o", &binary, &file]));
+                vec![binary, bytes]
+            }
+            ["java"] => {
+                let classes = self.home.path().display().to_string();
+                let session = folder().join("Session.java").display().to_string();
+                build(Command::new("javac").args(["-d", &classes, &session, &file]));
+                let name = program.file.trim_end_matches(".java").to_owned();
+                vec!["java".to_owned(), "-cp".to_owned(), classes, name, bytes]
+            }
+            _ => {
+                let host = folder().join("mcp_host.py").display().to_string();
+                let words = words.map(|word| if word == "MCP_HOST" { host.clone() } else { word });
+                words.chain([file, bytes]).collect()
+            }
+        }
+    }
+
+    /// Checks that Nexudus has seen requests with our bearer, and nothing that a program was given.
+    fn assert_only_our_bearer_arrived(&self) {
+        let tokens = self.nexudus.live_access_tokens();
+        let seen = self.nexudus.requests();
+        let (logins, rest): (Vec<_>, Vec<_>) =
+            seen.iter().partition(|request| request.path() == "/api/token");
+        assert_eq!(logins.len(), 1, "our own login and no other");
+        assert!(rest.len() >= 7, "{rest:?}");
+        for request in rest {
+            let bearer = request.bearer.as_ref();
+            assert!(bearer.is_some_and(|bearer| tokens.contains(bearer)), "{request:?}");
+            let headers = format!("{:?}", request.headers).to_ascii_lowercase();
+            for marker in ["nxp_", "basic ", "proxy-", PASSWORD] {
+                assert!(!headers.contains(marker), "{marker}: {headers}");
+            }
+        }
+    }
+}
+
+/// Says that a program is served as by Nexudus itself, and how.
+fn check(name: &str) {
+    let program = PROGRAMS.iter().find(|program| program.name == name).expect(name);
+    let expected = format!("2 2 200 200 300000 {} 404", download_bytes());
+    let lines: &[&str] = match program.works {
+        Works::Run => &["run", "run --isolate"],
+        Works::Isolated => &["run --isolate"],
+    };
+    for line in lines {
+        let stage = stage();
+        let told = stage.run(line, program);
+        assert_eq!(told.as_deref(), Ok(expected.as_str()), "{name} under `{line}`");
+        stage.assert_only_our_bearer_arrived();
+    }
+    if program.works == Works::Isolated {
+        let stage = stage();
+        let told = stage.run("run", program);
+        assert!(told.is_err(), "{name} works under `run` too: {told:?}");
+        assert!(stage.nexudus.requests().iter().all(|seen| seen.path() == "/api/token"));
+    }
+}
+
+fn build(command: &mut Command) {
+    let output = command.output().expect("the test needs it: run scripts/prepare.sh");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/programs")
+}
+
+/// Where `scripts/clients.sh` installs packages.
+fn packages() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients")
+}
+
+fn download_bytes() -> u64 {
+    std::env::var("CLIENTS_DOWNLOAD").map_or(1_000_000, |bytes| bytes.parse().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+macro_rules! programs {
+    ($($test:ident => $name:literal,)*) => {
+        $(#[test] fn $test() { check($name); })*
+        const TESTED: &[&str] = &[$($name),*];
+    };
+}
+
+programs! {
+    curl_is_served => "curl",
+    wget_is_served => "wget",
+    python_requests_is_served => "Python requests",
+    python_httpx_is_served => "Python httpx",
+    python_urllib_is_served => "Python urllib",
+    python_aiohttp_is_served => "Python aiohttp (trust_env)",
+    python_urllib3_is_served => "Python urllib3 alone",
+    node_fetch_of_node_is_served => "Node 20 fetch",
+    node_https_request_is_served => "Node https.request",
+    ruby_net_http_is_served => "Ruby net/http",
+    ruby_httparty_is_served => "Ruby HTTParty",
+    php_curl_is_served => "PHP curl",
+    php_guzzle_is_served => "PHP Guzzle",
+    php_streams_are_served => "PHP streams",
+    java_http_client_is_served => "Java HttpClient",
+    java_url_connection_is_served => "Java HttpURLConnection",
+    go_net_http_is_served => "Go net/http",
+    perl_lwp_is_served => "Perl LWP",
+    an_mcp_server_is_served => "MCP server over stdio",
+}
+
+/// Programs with large packages: `make check-clients`.
+mod all {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs packages of npm and R: make check-clients"]
+    fn every_program_of_the_table_is_served() {
+        for program in PROGRAMS {
+            check(program.name);
+        }
+    }
+}
+
+#[test]
+fn every_program_is_tested_or_needs_large_packages() {
+    for program in PROGRAMS {
+        assert_ne!(TESTED.contains(&program.name), program.is_large, "{}", program.name);
+    }
+    assert!(TESTED.iter().all(|name| PROGRAMS.iter().any(|program| program.name == *name)));
+}
+
+#[test]
+fn the_page_has_the_table_that_is_tested() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tools.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table: Vec<&str> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| program |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+
+    let rows: Vec<String> = PROGRAMS.iter().map(Program::row).collect();
+
+    assert_eq!(table, rows);
+}

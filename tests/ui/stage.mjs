@@ -1,0 +1,110 @@
+// A simulated Nexudus, a daemon, the command `ui` and a real Chromium, each a process of its own.
+
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import http from "node:http";
+import os from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
+
+const tools = createRequire(process.env.UI_TOOLS ? `${process.env.UI_TOOLS}/x.js` : import.meta.url);
+export const { chromium } = tools("playwright-core");
+export const AXE = fs.readFileSync(tools.resolve("axe-core/axe.min.js"), "utf8");
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const BIN = path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target"), "debug");
+
+/** Starts a program and resolves to it and to the first line that matches. */
+function start(program, args, env, wanted, stream = "stdout") {
+  const child = spawn(path.join(BIN, program), args, { env, stdio: ["ignore", "pipe", "pipe"] });
+  const other = stream === "stdout" ? child.stderr : child.stdout;
+  other.resume();
+  return new Promise((resolve, reject) => {
+    createInterface({ input: child[stream] }).on("line", (line) => {
+      const match = wanted.exec(line);
+      if (match) resolve({ child, match });
+    });
+    child.once("exit", (code) => reject(new Error(`${program} ended with ${code} before ${wanted}`)));
+  });
+}
+
+const ended = (child) => new Promise((resolve) => (child.exitCode !== null || child.signalCode !== null ? resolve() : child.once("exit", resolve)));
+
+export class Stage {
+  static async start(...flags) {
+    const stage = new Stage();
+    stage.home = fs.mkdtempSync(path.join(os.tmpdir(), "nexudus-proxy-ui-"));
+    stage.env = { HOME: stage.home, TMPDIR: stage.home, PATH: process.env.PATH };
+    const ca = path.join(stage.home, "ca.pem");
+    const simulator = await start("nexudus-simulator", ["--listen", "127.0.0.1:0", "--control", "off", "--ca-out", ca,
+      "--password", "marker-password"], stage.env, /listening on (https:\S+)/);
+    stage.simulator = simulator.child;
+    stage.serveArgs = ["serve", "--listen", `127.0.0.1:${await freePort()}`, "--store", "memory", "--credentials", "env",
+      "--upstream", simulator.match[1], "--ca-file", ca];
+    stage.port = Number(stage.serveArgs[2].split(":")[1]);
+    await stage.serve();
+    await stage.open(...flags);
+    return stage;
+  }
+
+  async serve() {
+    const env = { ...this.env, NEXUDUS_EMAIL: "ada@example.test", NEXUDUS_PASSWORD: "marker-password", NEXUDUS_PROXY_LOG_FORMAT: "human" };
+    this.daemon = (await start("nexudus-proxy", this.serveArgs, env, /logged in/, "stderr")).child;
+  }
+
+  async open(...flags) {
+    const { child, match } = await start("nexudus-proxy", ["ui", "--no-open", "--json", ...flags], this.env, /"url":"([^"]+)"/);
+    this.command = child;
+    this.link = match[1];
+    this.origin = new URL(this.link).origin;
+  }
+
+  async endDaemon() { this.daemon.kill("SIGTERM"); await ended(this.daemon); }
+
+  async endCommand() { this.command.kill("SIGINT"); await ended(this.command); }
+
+  /** Asks the daemon. Resolves to the status once the whole answer is here. */
+  ask(target, { method = "GET", headers = {}, body, agent } = {}) {
+    return new Promise((resolve, reject) => {
+      const request = http.request({ host: "127.0.0.1", port: this.port, path: target, method, headers, agent }, (response) => {
+        response.resume().on("end", () => resolve(response.statusCode));
+      });
+      request.on("error", reject);
+      request.end(body);
+    });
+  }
+
+  async stop() {
+    for (const child of [this.command, this.daemon, this.simulator]) {
+      child?.kill("SIGKILL");
+      if (child) await ended(child);
+    }
+    fs.rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+export function freePort() {
+  return new Promise((resolve) => {
+    const server = http.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export async function browser(...args) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+}
+
+/** Opens the page of a stage. What the browser complains of is collected. */
+export async function openPage(context, link) {
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("404")) page.complaints.push(message.text()); });
+  page.on("pageerror", (error) => page.complaints.push(error.message));
+  page.on("dialog", (dialog) => { page.complaints.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
+  await page.goto(link);
+  await page.waitForSelector(".state.good");
+  return page;
+}
