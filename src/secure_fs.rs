@@ -139,6 +139,8 @@ fn write_and_rename(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
     write_new(beside, bytes, durable)?;
     std::fs::rename(beside, path)?;
     match path.parent() {
+        // A bare name is in the current directory.
+        Some(directory) if durable && directory.as_os_str().is_empty() => fsync_dir(".".as_ref()),
         Some(directory) if durable => fsync_dir(directory),
         Some(_) | None => Ok(()),
     }

@@ -174,28 +174,14 @@ impl Check<'_> {
             What::SawEpoch(member, epoch) => {
                 self.state.epochs.entry(*member).or_default().raise(*epoch);
             }
-            What::Used(member, epoch) => {
-                let seen = self.state.epochs.get(member).copied().unwrap_or_default();
-                if *epoch < seen {
-                    self.broken(2, at, format!("member {member} used {epoch} after it saw {seen}"));
-                }
-            }
+            What::Used(member, epoch) => self.used(at, *member, *epoch),
             What::Failed(member) => {
                 self.broken(4, at, format!("member {member} failed with a valid token"));
             }
             What::Revoked(client) => {
                 self.state.revoked.entry(client.clone()).or_insert(at);
             }
-            What::Served(member, client) => {
-                let revoked = self.state.revoked.get(client).copied();
-                if revoked.is_some_and(|revoked| at > revoked + self.limits.clients_stale) {
-                    self.broken(
-                        7,
-                        at,
-                        format!("member {member} served {client} after it was revoked"),
-                    );
-                }
-            }
+            What::Served(member, client) => self.served(at, *member, client),
             What::Healed => {
                 self.state.healed = true;
                 self.state.holds.clear();
@@ -204,6 +190,20 @@ impl Check<'_> {
                 self.holds(at, *member, access.clone(), *is_live);
             }
             What::Sent(_) => {}
+        }
+    }
+
+    fn used(&mut self, at: Duration, member: MemberId, epoch: Fence) {
+        let seen = self.state.epochs.get(&member).copied().unwrap_or_default();
+        if epoch < seen {
+            self.broken(2, at, format!("member {member} used {epoch} after it saw {seen}"));
+        }
+    }
+
+    fn served(&mut self, at: Duration, member: MemberId, client: &str) {
+        let revoked = self.state.revoked.get(client).copied();
+        if revoked.is_some_and(|revoked| at > revoked + self.limits.clients_stale) {
+            self.broken(7, at, format!("member {member} served {client} after it was revoked"));
         }
     }
 

@@ -38,8 +38,11 @@ impl WebOrigin {
         }
         let host = authority.host().to_ascii_lowercase();
         // A port that is written and cannot be read would be dropped without a word.
-        let port = match authority.port() {
-            Some(_) => Some(authority.port_u16().ok_or(MalformedOrigin)?),
+        let port = match rest[authority.host().len()..].strip_prefix(':') {
+            Some(port) if port.bytes().all(|digit| digit.is_ascii_digit()) => {
+                Some(port.parse::<u16>().map_err(|_| MalformedOrigin)?)
+            }
+            Some(_) => return Err(MalformedOrigin),
             None => None,
         };
         Ok(Self(match port.filter(|port| *port != usual) {

@@ -37,7 +37,12 @@ impl Start<'_> {
     /// Makes the authority of this run: in memory, for the configured hosts, until the command ends.
     pub(super) fn authority(&self, port: u16) -> Result<(TrustFiles, Arc<LeafIssuer>), Error> {
         let authority = AuthorityKind::Intercept.create(self.config, SystemTime::now())?;
-        let files = TrustFiles::temporary(&authority.root_pem(), port, self.leader.origins());
+        let files = TrustFiles::temporary(
+            &self.paths.profile_state(),
+            &authority.root_pem(),
+            port,
+            self.leader.origins(),
+        );
         let issuer = LeafIssuer::new(authority, Clock::system());
         Ok((files.map_err(Error::Files)?, Arc::new(issuer)))
     }

@@ -12,6 +12,7 @@ async fn https_is_spoken_with_the_certificate_of_this_machine() {
     let upstream = upstream().name("spaces.nexudus.test").start().unwrap();
     // Another name than ours, so that the authorities differ.
     let setup = before_nexudus(daemon(&upstream), upstream.address().port());
+    // Each address of config.listen.tls, by each of its names.
     let daemon = setup.run().await;
     let localhost = trusting(&root(&daemon, AuthorityKind::Localhost).await);
 

@@ -53,18 +53,7 @@ impl Store {
         timing: &Timing,
     ) -> Result<Reply, CallError> {
         let ms = now / 1_000;
-        if let Some((_, _, ends)) = &mut self.lease {
-            *ends = (*ends).min(ms + millis(timing.lease));
-        }
-        if let Some((ends, _)) = &mut self.behind {
-            *ends = (*ends).min(ms + millis(timing.behind));
-        }
-        if self.lease.as_ref().is_some_and(|(_, _, ends)| *ends <= ms) {
-            self.lease = None;
-        }
-        if self.behind.as_ref().is_some_and(|(ends, _)| *ends <= ms) {
-            self.behind = None;
-        }
+        self.expire(ms, timing);
         Ok(match call {
             Call::Poll { .. } => self.poll(call, ms, timing),
             Call::Acquire { me, seen, is_settled, answered } => {
@@ -97,6 +86,22 @@ impl Store {
                 DONE
             }
         })
+    }
+
+    /// Ends what is over, as the engine's expiry does.
+    fn expire(&mut self, ms: u64, timing: &Timing) {
+        if let Some((_, _, ends)) = &mut self.lease {
+            *ends = (*ends).min(ms + millis(timing.lease));
+        }
+        if let Some((ends, _)) = &mut self.behind {
+            *ends = (*ends).min(ms + millis(timing.behind));
+        }
+        if self.lease.as_ref().is_some_and(|(_, _, ends)| *ends <= ms) {
+            self.lease = None;
+        }
+        if self.behind.as_ref().is_some_and(|(ends, _)| *ends <= ms) {
+            self.behind = None;
+        }
     }
 
     fn draw(&mut self, seen: Fence, now: u64) -> Result<Fence, CallError> {

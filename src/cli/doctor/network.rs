@@ -188,7 +188,7 @@ fn judge_hosts_entry(finding: String, host: &str, found: &[SocketAddr]) -> Check
 /// What a line in the hosts file does beside what it is for.
 const HOSTS_FIX: &str = "Nothing, if that is wanted: every program of this machine then asks listen.tls. A \
      browser here no longer opens the site, because it does not trust the intercept CA; for one \
-     program alone there is `nexudus-proxy run`.";
+     program alone there is `nexudus-proxy run -- COMMAND`.";
 
 /// Warns of proxies in the environment: other tools use them, and the daemon does not.
 fn proxy() -> CheckOutcome {

@@ -165,48 +165,52 @@ impl ConnectionContext {
     }
 
     /// Responds to one request through a gateway; `upgrade` receives the connection that a WebSocket
-    /// continues with.
-    pub(in crate::gateway) async fn respond(
-        &self,
-        gateway: &ArcSwap<Gateway>,
+    /// continues with. Not an `async fn`: that would hold its arguments twice in the future of every
+    /// request.
+    #[expect(clippy::manual_async_fn, reason = "the future would be larger")]
+    pub(in crate::gateway) fn respond<'a>(
+        &'a self,
+        gateway: &'a ArcSwap<Gateway>,
         request: Request<Incoming>,
         mut in_flight: InFlightRequest,
-        upgrade: &PendingUpgrade,
-    ) -> Result<Response<ProxyBody>, Infallible> {
-        let (mut timing, mut page) = (RequestTiming::default(), None::<NamedOrigin>);
-        let (mut response, is_refused) = if self.has_room {
-            let gateway = gateway.load_full();
-            timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
-            let mut record = CallRecord::default();
-            self.recheck(&gateway).await;
-            if let Some(finding) = preflight::page_of(request.headers(), &gateway.guard) {
-                page = finding.await;
-            }
-            let handled = if page.is_some() && preflight::is_preflight(&request) {
-                Some(preflight::answer(request, &self.sender, &gateway.guard))
-            } else {
-                let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
-                unless_drained(&self.drain, pin!(handling)).await
-            };
-            in_flight.set_oversight(record.oversight.take());
-            match handled {
-                Some(handled) => {
-                    let is_refused = handled.is_err();
-                    (gateway.finish_response(handled, record.client, &timing), is_refused)
+        upgrade: &'a PendingUpgrade,
+    ) -> impl Future<Output = Result<Response<ProxyBody>, Infallible>> + 'a {
+        async move {
+            let (mut timing, mut page) = (RequestTiming::default(), None::<NamedOrigin>);
+            let (mut response, is_refused) = if self.has_room {
+                let gateway = gateway.load_full();
+                timing = gateway.begin_timing(in_flight.started(), in_flight.is_read());
+                let mut record = CallRecord::default();
+                self.recheck(&gateway).await;
+                if let Some(finding) = preflight::page_of(request.headers(), &gateway.guard) {
+                    page = finding.await;
                 }
-                None => (error_response::render(&Error::Draining), true),
+                let handled = if page.is_some() && preflight::is_preflight(&request) {
+                    Some(preflight::answer(request, &self.sender, &gateway.guard))
+                } else {
+                    let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
+                    unless_drained(&self.drain, pin!(handling)).await
+                };
+                in_flight.set_oversight(record.oversight.take());
+                match handled {
+                    Some(handled) => {
+                        let is_refused = handled.is_err();
+                        (gateway.finish_response(handled, record.client, &timing), is_refused)
+                    }
+                    None => (error_response::render(&Error::Draining), true),
+                }
+            } else {
+                (error_response::render(&Error::Overloaded), true)
+            };
+            page.into_iter().for_each(|page| page.allow(&mut response));
+            self.close_if_due(&mut response, is_refused, &in_flight);
+            in_flight.record_response(&response, &timing);
+            if let Some(upgraded) = response.body_mut().take_upgraded() {
+                upgrade.set(upgraded, in_flight, response.extensions_mut().remove());
+                return Ok(response);
             }
-        } else {
-            (error_response::render(&Error::Overloaded), true)
-        };
-        page.into_iter().for_each(|page| page.allow(&mut response));
-        self.close_if_due(&mut response, is_refused, &in_flight);
-        in_flight.record_response(&response, &timing);
-        if let Some(upgraded) = response.body_mut().take_upgraded() {
-            upgrade.set(upgraded, in_flight, response.extensions_mut().remove());
-            return Ok(response);
+            Ok(response.map(|body| body.with_in_flight(in_flight)))
         }
-        Ok(response.map(|body| body.with_in_flight(in_flight)))
     }
 
     /// Announces the end of the connection, where it ends with this response.

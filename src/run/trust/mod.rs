@@ -31,11 +31,19 @@ pub(super) struct TrustFiles {
 impl TrustFiles {
     /// Writes the files of a `run`, into a directory that ends with this value. `root` is the
     /// authority's, in PEM; `proxy_port` is that of our forward proxy, and `origins` are those that it
-    /// answers itself.
-    pub(super) fn temporary(root: &str, proxy_port: u16, origins: &[Origin]) -> io::Result<Self> {
+    /// answers itself. Without a directory for temporary files, as in a bare container, the state
+    /// directory has room for them.
+    pub(super) fn temporary(
+        state: &Path,
+        root: &str,
+        proxy_port: u16,
+        origins: &[Origin],
+    ) -> io::Result<Self> {
         let only_owner = Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
-        let temporary = builder.prefix("nexudus-run-").permissions(only_owner).tempdir()?;
+        builder.prefix("nexudus-run-").permissions(only_owner);
+        let temporary =
+            builder.tempdir().or_else(|error| builder.tempdir_in(state).map_err(|_| error))?;
         let directory = temporary.path().to_owned();
         Self { directory, _temporary: Some(temporary) }.write(root, proxy_port, origins)
     }
