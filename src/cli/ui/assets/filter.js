@@ -17,8 +17,7 @@ export function matcher({ path, client, program, method, status, flags }) {
     (status === "" || statusMatches(request.status, status)) &&
     (!flags.has("slow") || request.elapsed_ms >= SLOW_MS) &&
     (!flags.has("failed") || isFailed(request)) &&
-    (!flags.has("throttled") || isThrottled(request)) &&
-    (!flags.has("redacted") || Boolean(request.redacted));
+    (!flags.has("throttled") || isThrottled(request));
 }
 
 function statusMatches(status, wanted) {

@@ -221,7 +221,7 @@ function filters(changed) {
     choice("method", "Method", METHODS),
     choice("status", "Status", ["2xx", "3xx", "4xx", "5xx", "401", "403", "404", "429", "500", "502", "503", "none"]),
     h("fieldset", {}, h("legend", { class: "hidden" }, "Only requests that are"),
-      flag("slow", "slow (1 s)"), flag("failed", "failed"), flag("throttled", "throttled"), flag("redacted", "redacted")),
+      flag("slow", "slow (1 s)"), flag("failed", "failed"), flag("throttled", "throttled")),
     [...lists.values()]);
   let looked = 0;
   return {
