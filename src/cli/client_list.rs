@@ -69,6 +69,10 @@ pub(super) fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
         "expires": limits.expires.map(format_time),
         "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
+        "origin": limits.origin,
+        "redact": limits.redaction.mode,
+        "resolve": limits.redaction.resolve,
+        "share_tokens": limits.redaction.share_tokens,
     })
 }
 

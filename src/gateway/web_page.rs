@@ -8,7 +8,6 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, O
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::client_auth::{ClientAuthenticator, ClientIdentity};
-use super::response_body::ProxyBody;
 use crate::clients::KeyError;
 use crate::listen::BrowserHeaders;
 
@@ -40,7 +39,7 @@ impl NamedOrigin {
     }
 
     /// Lets pages of this origin, and no others, read a response.
-    pub(super) fn allow(self, response: &mut Response<ProxyBody>) {
+    pub(super) fn allow<B>(self, response: &mut Response<B>) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.0);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANY);

@@ -161,7 +161,7 @@ kinds! {
         );
     TooManyPending: "policy.rate", "Too many calls wait for a person" =>
         Spec::denied(StatusCode::TOO_MANY_REQUESTS).hint(
-            "Send it again once the others were decided: `nexudus-proxy approvals list`.",
+            "Send it again once a person has decided about the others.",
         );
 
     // The token for the request.
@@ -319,7 +319,7 @@ kinds! {
         );
     ApprovalMissing: "approval.missing", "No such call" =>
         Spec::denied(StatusCode::NOT_FOUND).hint(
-            "`nexudus-proxy approvals list` shows the calls that wait; a restart forgets them.",
+            "Look at the list of the calls that wait; a restart forgets them.",
         );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(

@@ -1,3 +1,5 @@
+//! The table of kinds is whole.
+
 use super::*;
 
 #[test]

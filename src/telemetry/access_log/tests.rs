@@ -1,3 +1,5 @@
+//! What a line tells, and what it never does.
+
 use super::*;
 use crate::telemetry::broadcast::BroadcastItem;
 
