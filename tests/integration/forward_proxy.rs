@@ -1,7 +1,7 @@
 //! A program that cannot change its base URL calls through the forward proxy.
 
 use nexudus_proxy::clients::{self, ClientPolicy};
-use nexudus_proxy::config::{AnonymousAccess, Host};
+use nexudus_proxy::config::{AnonymousAccess, Host, OtherHosts};
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -165,7 +165,11 @@ async fn a_refused_host_is_told_so_in_the_status_line() {
 async fn other_hosts_are_tunnelled_where_that_is_configured() {
     let upstream = upstream().start().unwrap();
     let echo = Echo::start().await;
-    let daemon = tunnelling(&upstream, &echo.target).run().await;
+    let setup = with_forward_proxy(daemon(&upstream)).set(|config| {
+        config.forward_proxy.other_hosts = OtherHosts::Tunnel;
+        config.forward_proxy.allow = vec![echo.target.clone()];
+    });
+    let daemon = setup.run().await;
     let forward = Forward::of(&daemon).await;
 
     let (mut tcp, head) = forward.connect(&echo.target, "User-Agent: curl/8\r\n").await;
