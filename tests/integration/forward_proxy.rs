@@ -2,7 +2,6 @@
 
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{AnonymousAccess, Host, OtherHosts};
-use nix::sys::resource::{Resource, setrlimit};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -258,14 +257,6 @@ async fn a_stop_waits_for_no_idle_tunnel() {
 #[tokio::test]
 async fn idle_tunnels_leave_room_for_requests() {
     many_idle_tunnels(200).await;
-}
-
-#[tokio::test]
-#[ignore = "opens 45,000 files; make test runs it"]
-async fn five_thousand_idle_tunnels_cost_little() {
-    // Root may go beyond the limit that a machine gives.
-    setrlimit(Resource::RLIMIT_NOFILE, 60_000, 60_000).unwrap();
-    many_idle_tunnels(5_000).await;
 }
 
 /// Opens as many tunnels as there may be, and one more.
