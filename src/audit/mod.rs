@@ -124,7 +124,7 @@ impl Audit {
     }
 
     /// Ends the record, once everything in the queue is written; a disk that does not answer is waited
-    /// for no longer than [`STOP_TIMEOUT`].
+    /// for no longer than `STOP_TIMEOUT`.
     pub fn stop(&self) {
         let (stopped, wait) = mpsc::channel();
         // The thread has ended after an earlier stop.

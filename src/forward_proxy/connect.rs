@@ -123,7 +123,7 @@ impl Tunnel {
     ///
     /// # Errors
     ///
-    /// As [`copy`].
+    /// As [`copy()`].
     pub async fn run(
         self,
         client: Stream,

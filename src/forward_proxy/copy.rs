@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
 /// Copies bytes both ways until both ends have sent all, one fails, or nothing has moved for
-/// [`IDLE_TIMEOUT`]; once `stop` has ended, for [`STOP_IDLE_TIMEOUT`]. `ahead` holds the bytes that
+/// `IDLE_TIMEOUT`; once `stop` has ended, for `STOP_IDLE_TIMEOUT`. `ahead` holds the bytes that
 /// `client` has sent already. Returns how many bytes `client` has got, and how the copy ended:
 /// [`io::ErrorKind::TimedOut`] for an idle tunnel, otherwise what an end has failed with.
 pub async fn copy(

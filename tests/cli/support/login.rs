@@ -37,6 +37,7 @@ impl Place {
         ));
     }
 
+    #[cfg(feature = "demo")]
     /// Has each request carry the login itself.
     pub(crate) fn choose_basic(&self) {
         let file = self.home.path(".config/nexudus-proxy/config.toml");
