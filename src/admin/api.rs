@@ -247,7 +247,7 @@ pub struct ClientStatus {
     pub refused: u64,
     /// Time since the last request that was allowed.
     pub idle_s: Option<u64>,
-    /// What the client has used of its budgets.
+    /// The used part of each budget.
     #[serde(default)]
     pub budgets: Vec<ClientBudget>,
 }

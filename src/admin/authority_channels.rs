@@ -33,7 +33,7 @@ pub struct AuthorityNote {
     pub file: Option<PathBuf>,
     /// The configured names that it does not cover.
     pub uncovered: Vec<String>,
-    /// What a person has to repair.
+    /// The fault that a person has to repair.
     pub problem: Option<String>,
 }
 

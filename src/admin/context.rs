@@ -106,7 +106,7 @@ pub struct AdminState {
     pub audit: Option<Audit>,
     /// The certificate authorities.
     pub authorities: Authorities,
-    /// What the tokens of redacted clients stand for.
+    /// The values behind the tokens of redacted clients.
     pub tokens: TokenVault,
     /// Counts and records of requests.
     pub telemetry: Arc<Telemetry>,

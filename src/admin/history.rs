@@ -22,7 +22,7 @@ use crate::telemetry::{STAGES, STATUS_CLASSES};
 #[derive(Debug)]
 pub(super) struct History(Mutex<Record>);
 
-/// What is recorded.
+/// The history as it is kept.
 #[derive(Debug)]
 struct Record {
     started: u64,

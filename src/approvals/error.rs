@@ -47,7 +47,7 @@ pub enum Error {
     /// No call has this identifier.
     #[error("no call waits as `{id}`")]
     Missing {
-        /// What was given.
+        /// The text that was given.
         id: String,
     },
     /// A permission would stand for too long.

@@ -16,7 +16,7 @@ pub struct WaitingCalls {
 /// A call that waits for a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalRecord {
-    /// Its identifier.
+    /// The identifier of the call.
     pub id: String,
     /// Whether it waits, or how it was decided.
     pub phase: ApprovalPhase,
@@ -34,7 +34,7 @@ pub struct ApprovalRecord {
     pub method: String,
     /// Path and query, as they are sent.
     pub target: String,
-    /// What it is about, in words: `coworker 1400100137`.
+    /// The record that the call is about, in words: `coworker 1400100137`.
     pub subject: Option<String>,
     /// The command that it runs: `COWORKER_DELETE`.
     pub command: Option<String>,
@@ -76,7 +76,7 @@ pub enum ApprovalPhase {
 /// A permission for every call of a client that one rule asks about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandingRecord {
-    /// Its identifier, by which it is ended.
+    /// The identifier of the permission, by which a person ends it.
     pub id: String,
     /// The named client.
     pub client: Option<String>,

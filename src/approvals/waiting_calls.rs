@@ -46,19 +46,19 @@ struct WaitingCall {
     name: Option<Result<String, String>>,
 }
 
-/// What happens to a call now.
+/// The verdict on a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes through.
+    /// The call goes through.
     Go {
         /// The call that a person approved; `None` for a standing permission.
         id: Option<Arc<str>>,
         /// Whether that used a yes up.
         is_used: bool,
     },
-    /// It does not.
+    /// The call is refused.
     Refused(Error),
-    /// It waits for a person.
+    /// The call waits for a person.
     Waiting {
         /// The call.
         id: Arc<str>,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::masking::query_names;
 
-/// What happened.
+/// A kind of event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditEvent {
@@ -13,7 +13,7 @@ pub enum AuditEvent {
     Call,
     /// A call that may change something is about to be sent.
     Write,
-    /// It ended.
+    /// The write ended.
     Outcome,
     /// A call was refused, and not sent.
     Refused,
@@ -38,7 +38,7 @@ pub enum AuditEvent {
 /// One line. What does not apply is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AuditRecord {
-    /// What happened.
+    /// The kind of event.
     pub event: AuditEvent,
     /// The number of the call since the daemon started: both lines of a write have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct AuditRecord {
     /// The rules that decided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
-    /// What a person or a command did: `approve`, `add`, ….
+    /// The action of a person or a command: `approve`, `add`, ….
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     /// The call that a person decided about.
@@ -82,7 +82,7 @@ pub struct AuditRecord {
     /// The code of a response of the daemon's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// What the envelope of Nexudus says of a write: `WasSuccessful`.
+    /// The success of a write according to the envelope of Nexudus: `WasSuccessful`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was_successful: Option<bool>,
     /// Bytes of the response body.

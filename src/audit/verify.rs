@@ -57,7 +57,7 @@ pub enum VerifyError {
         file: PathBuf,
         /// The line.
         line: u64,
-        /// What differs.
+        /// The difference, in words.
         what: &'static str,
     },
 }
@@ -78,7 +78,7 @@ impl Problem for VerifyError {
     }
 }
 
-/// What is known of the line before.
+/// The line before, as far as it is known.
 #[derive(Default)]
 struct Previous {
     hash: Option<String>,

@@ -25,7 +25,7 @@ pub struct Budgets {
     pub bytes: Option<Budget>,
 }
 
-/// What a budget, or the number of all requests, counts.
+/// The unit that a budget, or the number of all requests, counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metered {
     /// Requests.

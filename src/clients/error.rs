@@ -129,7 +129,7 @@ pub enum QuotaError {
         humantime::format_rfc3339_seconds(*back)
     )]
     Budget {
-        /// What it counts.
+        /// The unit that the budget counts.
         what: &'static str,
         /// When it comes back.
         back: SystemTime,

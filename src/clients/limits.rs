@@ -22,7 +22,7 @@ pub struct ClientPolicy {
     pub deny: RuleSet,
     /// What one of these rules matches waits for a person, and is allowed then.
     pub ask: RuleSet,
-    /// What the client may use in a span of time.
+    /// The budgets: an amount in a span of time.
     pub budgets: Budgets,
     /// When the key stops working.
     pub expires: Option<SystemTime>,
@@ -32,7 +32,7 @@ pub struct ClientPolicy {
     pub max_requests: Option<u64>,
     /// Pages of this origin may send requests with the key: more than others may, and no limit.
     pub origin: Option<WebOrigin>,
-    /// What is hidden from the client.
+    /// The values that are hidden from the client.
     pub redaction: RedactionPolicy,
 }
 

@@ -81,18 +81,18 @@ pub struct ClientStatus {
     pub idle: Option<Duration>,
     /// Requests counted against its limit, across restarts.
     pub counted: Option<u64>,
-    /// Its budgets, and what it has used of them.
+    /// The budgets of the client, and the used part of each.
     pub budgets: Vec<BudgetStatus>,
 }
 
-/// What a client has used of one budget.
+/// The used part of one budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetStatus {
-    /// What it counts.
+    /// The unit that the budget counts.
     pub metered: Metered,
     /// The budget.
     pub budget: Budget,
-    /// What is used; `None` if that cannot be read.
+    /// The amount used; `None` if the counts cannot be read.
     pub used: Option<u64>,
     /// When it comes back, once it was begun.
     pub back: Option<SystemTime>,

@@ -8,7 +8,7 @@ use crate::config::RedactMode;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedactionPolicy {
-    /// What is hidden.
+    /// The values that are hidden.
     pub mode: RedactMode,
     /// Whether requests may carry tokens, which are put back.
     #[serde(default)]

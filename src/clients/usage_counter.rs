@@ -223,7 +223,7 @@ impl Count {
         }
     }
 
-    /// What the file says: never less than what was used.
+    /// The amount in the file: never less than was used.
     fn in_file(self) -> Self {
         let reserved = self.reserved.max(self.used);
         Self { used: reserved, ..self }
@@ -251,7 +251,7 @@ struct UsageFile {
     budgets: BTreeMap<String, BTreeMap<String, SpanEntry>>,
 }
 
-/// What was used of a budget since its span began.
+/// The amount used of a budget since its span began.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct SpanEntry {

@@ -188,7 +188,7 @@ pub enum UnixSocket {
 pub struct ForwardProxy {
     /// CONNECT and absolute-form requests over TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
-    /// What happens to requests for hosts that are not configured.
+    /// The fate of requests for hosts that are not configured.
     pub other_hosts: OtherHosts,
     /// Hosts that a tunnel may lead to whatever their port and address: `name` or `name:port`.
     pub allow: Vec<String>,
@@ -296,7 +296,7 @@ pub struct Policy {
     pub ask: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
-    /// What is hidden from clients without a key.
+    /// The values that are hidden from clients without a key.
     pub anonymous_redact: RedactMode,
 }
 

@@ -9,20 +9,20 @@ use tokio::sync::watch;
 
 use super::AuthoritySealer;
 
-/// What is known of the key.
+/// The state of the key.
 #[derive(Clone, Debug, Default)]
 pub enum AuthorityKey {
     /// Nothing has read it yet.
     #[default]
     Unread,
-    /// It was read.
+    /// The key was read.
     Read {
         /// Seals with it.
         sealer: Arc<AuthoritySealer>,
         /// Whether it is still there after a reboot.
         is_durable: bool,
     },
-    /// It could not be read, for this reason.
+    /// The key could not be read, for this reason.
     Unreadable(String),
 }
 

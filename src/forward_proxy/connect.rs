@@ -13,12 +13,12 @@ use super::{ConnectRoute, Error, ForwardProxy, HostPort, TunnelPlace, copy};
 use crate::ca::AuthorityKind;
 use crate::listen::Stream;
 
-/// What continues behind the response to a `CONNECT`.
+/// The continuation of a connection behind the response to a `CONNECT`.
 #[derive(Debug)]
 pub enum OpenConnect {
-    /// Its TLS ends here.
+    /// The TLS of the connection ends here.
     Interception(Interception),
-    /// Its bytes go to another host.
+    /// The bytes of the connection go to another host.
     Tunnel(Tunnel),
 }
 

@@ -30,7 +30,7 @@ pub use self::route::{ConnectRoute, RequestRoute, is_from_browser};
 use crate::ca::LiveAuthorities;
 use crate::config::{Config, Origin};
 
-/// What happens to requests for hosts that are not configured.
+/// The fate of requests for hosts that are not configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TunnelPolicy {
     /// They are refused.

@@ -27,7 +27,7 @@ use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 pub(super) enum Content {
     /// Bytes of ours, until they are taken.
     Own(Option<Bytes>),
-    /// That of another host, which the forward proxy passes on.
+    /// The content of another host, which the forward proxy passes on.
     Plain(Box<PlainBody>),
     /// The upstream's, of which nothing has been read.
     Unread(ResponseBody),

@@ -16,22 +16,22 @@ use crate::upstream::ConnectionError;
 pub(super) struct RedactedBody<B> {
     inner: B,
     rewriter: Rewriter<ResponseRules>,
-    /// What has come and is not rewritten yet.
+    /// The bytes that have come and are not rewritten yet.
     waiting: Bytes,
-    /// What is rewritten and not sent yet.
+    /// The bytes that are rewritten and not sent yet.
     ready: Vec<u8>,
     /// Pieces since the thread was given to others.
     steps: u8,
     is_done: bool,
-    /// What ended the body before its first piece was sent.
+    /// The error that ended the body before its first piece was sent.
     error: Option<ConnectionError>,
 }
 
 /// A body of which the first piece was rewritten.
 pub(super) enum Begun<B> {
-    /// It is no JSON.
+    /// The body is no JSON.
     NotJson,
-    /// It has ended.
+    /// The body has ended.
     Whole(Bytes),
     /// More of it follows, or an error.
     Rest(Box<RedactedBody<B>>),

@@ -1,6 +1,6 @@
 //! The kinds of personal data: those of the official tools, and two of our own.
 
-/// What kind of value a token stands for.
+/// The kind of value that a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
     /// Persons, companies, billing names.

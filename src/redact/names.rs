@@ -6,7 +6,7 @@
 use super::category::Category;
 use super::entity::{self, Entity};
 
-/// What happens to the value of a field.
+/// The fate of the value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// Only what stands inside of a text is looked for.

@@ -45,7 +45,7 @@ pub(super) enum Door {
     },
     /// Another host, by its own name.
     Other {
-        /// What connects to it.
+        /// The proxy that connects to the host.
         forward: Arc<ForwardProxy>,
         /// The host.
         host: HostPort,

@@ -80,7 +80,7 @@ pub enum Error {
     /// The system's daemon refuses the requests of this user.
     #[error("{detail}")]
     NotAdmitted {
-        /// What the daemon says.
+        /// The answer of the daemon.
         detail: String,
         /// A way out.
         hint: String,
@@ -100,7 +100,7 @@ pub enum Error {
     /// The system does not isolate the command.
     #[error("could not isolate the command: could not {step}")]
     Isolation {
-        /// What was to be done.
+        /// The step that failed.
         step: String,
         /// Why not.
         #[source]

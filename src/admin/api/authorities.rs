@@ -23,13 +23,13 @@ pub struct AuthorityReport {
     pub uncovered: Vec<String>,
     /// The SHA-256 fingerprint of its root.
     pub sha256: Option<String>,
-    /// Its end (RFC 3339).
+    /// The end of its validity (RFC 3339).
     pub not_after: Option<String>,
     /// Time to its end; 0 once that has come.
     pub expires_in_s: Option<u64>,
     /// The file of its root, in PEM.
     pub file: Option<PathBuf>,
-    /// What a person has to repair.
+    /// The fault that a person has to repair.
     pub problem: Option<String>,
 }
 
@@ -106,10 +106,10 @@ impl AuthorityReport {
     }
 }
 
-/// What a person has to do about an authority.
+/// A fault of an authority that a person has to repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityTrouble {
-    /// What is wrong.
+    /// The fault, in one sentence.
     pub finding: String,
     /// The way out.
     pub fix: String,
@@ -123,13 +123,13 @@ pub struct AuthorityTrouble {
 pub enum AuthorityState {
     /// There is none: nothing has asked for one.
     None,
-    /// It waits for the session's key.
+    /// The session's key is awaited.
     Waiting,
-    /// It is sealed on disk.
+    /// The authority is sealed on disk.
     Stored,
-    /// It ends with the daemon.
+    /// The authority ends with the daemon.
     Memory,
-    /// Its file cannot be used.
+    /// The file of the authority cannot be used.
     Unusable,
 }
 

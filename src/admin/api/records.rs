@@ -27,21 +27,21 @@ pub struct ClientRecord {
     pub idle_s: Option<u64>,
     /// Requests so far, across restarts; counted only where their number is limited.
     pub used: Option<u64>,
-    /// What the client has used of its budgets.
+    /// The used part of each budget.
     #[serde(default)]
     pub budgets: Vec<ClientBudget>,
 }
 
-/// What a client has used of one budget.
+/// The used part of one budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientBudget {
-    /// What it counts: `writes`, `deletes` or `bytes`.
+    /// The unit that the budget counts: `writes`, `deletes` or `bytes`.
     pub what: String,
     /// The budget: `50/day`.
     pub budget: String,
     /// The most in its span.
     pub most: u64,
-    /// What is used; `None` if that cannot be read.
+    /// The amount used; `None` if the counts cannot be read.
     pub used: Option<u64>,
     /// When it comes back (RFC 3339), once it was begun.
     pub back: Option<String>,

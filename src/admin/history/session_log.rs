@@ -10,7 +10,7 @@ use crate::session::{SessionState, SessionStatus};
 pub(super) struct SessionLog {
     events: VecDeque<SessionEvent>,
     capacity: usize,
-    /// What was seen last.
+    /// The state that was seen last.
     state: SessionState,
     generation: u64,
     error: Option<String>,

@@ -26,7 +26,7 @@ pub enum TrustError {
     Failed {
         /// The command.
         line: String,
-        /// Its last words.
+        /// The last words of the command.
         why: String,
     },
     /// The certificate is not in the store, although the program that adds it succeeded.

@@ -19,7 +19,7 @@ pub enum TrustStore {
     Windows,
 }
 
-/// What a removal found.
+/// The result of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// The certificate was there, and is gone.

@@ -20,7 +20,7 @@ pub struct TrustEntry {
     pub name: String,
     /// The SHA-256 fingerprint of the root.
     pub sha256: String,
-    /// Its SHA-1 hash, by which some stores find it.
+    /// The SHA-1 hash of the certificate, by which some stores find it.
     pub sha1: String,
 }
 

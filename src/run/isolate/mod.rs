@@ -32,7 +32,7 @@ pub(super) use self::hidden::hidden_paths;
 pub(super) use self::inside::{Names, base_url_port};
 pub(super) use self::stages::run_stage;
 
-/// What differs inside.
+/// The differences that the command finds inside of its isolation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inside {
     /// Where our listeners are.
@@ -48,7 +48,7 @@ pub(super) struct Inside {
 pub(super) enum IsolationError {
     /// The kernel has refused a step.
     Refused {
-        /// What was to be done.
+        /// The step that failed.
         step: String,
         /// Why not.
         source: io::Error,

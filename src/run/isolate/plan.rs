@@ -19,7 +19,7 @@ pub(super) struct IsolationPlan {
     pub(super) gid: u32,
 }
 
-/// What a stage has done.
+/// The result of a stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum StageReport {
     /// The namespaces exist; the listeners come with this message.
@@ -38,7 +38,7 @@ pub(super) enum StageReport {
 /// A step that the kernel has refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Refusal {
-    /// What was to be done: `make the namespaces`.
+    /// The step that failed: `make the namespaces`.
     pub(super) step: String,
     /// Why not.
     pub(super) errno: i32,
