@@ -9,6 +9,7 @@
 mod imports;
 mod sizes;
 mod state_files;
+mod test_groups;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

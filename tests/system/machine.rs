@@ -65,7 +65,8 @@ pub(crate) fn machine() -> Machine {
         machine.leader = machine.first_process().unwrap_or_default();
         machine.leader != 0 && machine.path("/run/systemd/private").exists()
     });
-    assert_eq!(machine.run("systemctl is-system-running --wait"), "running\n");
+    let state = machine.tried("systemctl is-system-running --wait").out;
+    assert_eq!(state, "running\n", "{}", machine.tried("systemctl list-units --failed").out);
     let network = std::fs::File::open(format!("/proc/{}/ns/net", machine.leader)).unwrap();
     setns(network, CloneFlags::CLONE_NEWNET).unwrap();
     machine
