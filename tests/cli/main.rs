@@ -57,7 +57,11 @@ mod run_intercepted;
 #[cfg(target_os = "linux")]
 mod run_isolated;
 #[cfg(target_os = "linux")]
+mod run_names;
+#[cfg(target_os = "linux")]
 mod run_parent_proxy;
+#[cfg(target_os = "linux")]
+mod run_terminal;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]
