@@ -61,6 +61,8 @@ mod run_names;
 #[cfg(target_os = "linux")]
 mod run_parent_proxy;
 #[cfg(target_os = "linux")]
+mod run_real_programs;
+#[cfg(target_os = "linux")]
 mod run_terminal;
 #[cfg(target_os = "linux")]
 mod secrets;
