@@ -27,6 +27,8 @@ mod flags;
 mod hints;
 mod hints_login;
 mod homebrew;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod idle_tunnels;
 mod install_script;
 mod lifecycle;
 mod login;
