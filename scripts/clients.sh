@@ -15,5 +15,12 @@ mkdir -p target/clients
 cp tests/clients/package.json target/clients/
 (cd target/clients && npm install --no-audit --no-fund --loglevel=error)
 
+# Programs that are no clients of Nexudus, and read variables of their own.
+mkdir -p target/programs
+(cd target/programs && npm install --no-audit --no-fund --loglevel=error deno@2.9.6)
+/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --target target/programs/python --upgrade boto3
+
+cargo nextest run --workspace --locked --no-fail-fast --run-ignored only --test cli \
+  --filterset 'test(/^run_real_programs/)'
 CLIENTS_DOWNLOAD=${CLIENTS_DOWNLOAD:-200000000} cargo nextest run --workspace --locked \
   --no-fail-fast --run-ignored only --test clients

@@ -22,6 +22,7 @@ needed=(
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
+  "secret-tool libsecret-tools"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
   "unshare util-linux"
@@ -37,6 +38,8 @@ needed=(
   "openssl openssl"
   "go golang-go"
   "certutil libnss3-tools"
+  "git git"
+  "pip3 python3-pip"
   "redis-server redis-server"
   "redis-sentinel redis-sentinel"
 )
