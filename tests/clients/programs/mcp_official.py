@@ -1,33 +1,26 @@
-"""An MCP server over stdio: logs in with e-mail and password, and offers the API as tools."""
+"""An MCP server in the style of the vendor's own: the address is in its source, it logs in with e-mail and
+password."""
 
-import json
-import sys
+import os
 
+import mcp_tools
 import requests
-import session
 
+BASE = "https://spaces.nexudus.com"
 client = requests.Session()
 
 
-def send(method, path, body, headers):
-    answer = client.request(method, session.BASE + path, data=body, headers=headers, timeout=60)
-    return answer.status_code, answer.content
+def log_in():
+    form = {"grant_type": "password", "username": os.environ["NEXUDUS_EMAIL"], "password": os.environ["NEXUDUS_PASSWORD"]}
+    answer = client.post(BASE + "/api/token", data=form, timeout=60)
+    answer.raise_for_status()
+    client.headers["Authorization"] = "Bearer " + answer.json()["access_token"]
 
 
-TOOLS = [{"name": "everything", "description": "Lists, creates and deletes.", "inputSchema": {"type": "object"}}]
+def ask(method, path, **more):
+    if "Authorization" not in client.headers:
+        log_in()
+    return client.request(method, BASE + path, timeout=60, **more)
 
-for line in sys.stdin:
-    request = json.loads(line)
-    if "id" not in request:
-        continue
-    if request["method"] == "initialize":
-        version = request["params"]["protocolVersion"]
-        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "test", "version": "1"}}
-    elif request["method"] == "tools/list":
-        result = {"tools": TOOLS}
-    else:
-        printed = []
-        session.print = lambda *words: printed.append(" ".join(map(str, words)))
-        session.run(send)
-        result = {"content": [{"type": "text", "text": printed[0]}]}
-    print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+
+mcp_tools.serve("nexudus-official-style", ask)
