@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nexudus_simulator::{Account, Simulator};
+use nexudus_simulator::{Account, RecordedRequest, Simulator};
 use serde_json::{Value, json};
 
 use crate::{EMAIL, PASSWORD, mcp_packages, text};
@@ -131,6 +131,12 @@ impl Stage {
             assert!(Instant::now() < deadline, "no call waits: {told}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Returns what Nexudus has received by this method.
+    pub(super) fn sent(&self, method: &str) -> Vec<RecordedRequest> {
+        let seen = self.nexudus.requests();
+        seen.into_iter().filter(|request| request.method == method).collect()
     }
 
     /// Returns the lines of the audit, as the person reads them.
