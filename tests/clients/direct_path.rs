@@ -34,7 +34,8 @@ impl DirectPath {
             }
         });
         let hosts = folder.join("hosts");
-        let text = format!("127.0.0.1 localhost\n::1 localhost\n{address} spaces.nexudus.com\n");
+        // Ruby asks no proxy for a name that leads to 127.0.0.0/8: the same address, written for IPv6.
+        let text = format!("127.0.0.1 localhost\n::ffff:{address} spaces.nexudus.com\n");
         std::fs::write(&hosts, text).unwrap();
         Self { count, address, hosts }
     }

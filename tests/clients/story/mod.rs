@@ -190,10 +190,14 @@ fn personal_values(stage: &Stage) -> BTreeSet<String> {
         let mut api = stage.person(&["api", &format!("/api/{path}"), "--all", "--ndjson"]);
         let told = api.env("NEXUDUS_PROXY_KEY", added.lines().next().unwrap()).output().unwrap();
         assert!(told.status.success(), "{}", crate::text(&told.stderr));
-        for line in crate::text(&told.stdout).lines() {
+        let told = crate::text(&told.stdout);
+        for line in told.lines() {
             let record: Value = serde_json::from_str(line).unwrap();
             let found = PERSONAL.iter().filter_map(|name| record[name].as_str());
-            values.extend(found.map(str::to_owned));
+            for value in found {
+                assert!(line.contains(value), "{value} stands there as it is searched for");
+                values.insert(value.to_owned());
+            }
         }
     }
     stage.person_says(&["client", "revoke", "me"]);
