@@ -119,5 +119,20 @@ if ! command -v valkey-server >/dev/null && [ ! -x target/tools/valkey/bin/pytho
   mv target/tools/valkey.new target/tools/valkey
 fi
 
+# The official SDK of MCP, for Debian's own interpreter: the servers of `tests/clients` are made with it.
+if [ ! -d target/tools/mcp ]; then
+  echo "fetching: mcp"
+  rm -rf target/tools/mcp.new target/tools/mcp.venv
+  mkdir -p target/tools
+  /usr/bin/python3 -m venv target/tools/mcp.venv || {
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    /usr/bin/python3 -m venv --clear target/tools/mcp.venv
+  }
+  target/tools/mcp.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --target target/tools/mcp.new mcp==2.3.0
+  rm -rf target/tools/mcp.venv
+  mv target/tools/mcp.new target/tools/mcp
+fi
+
 # A systemd to boot is for Linux; elsewhere its tests are not compiled.
 [ "$(uname)" != Linux ] || "${as_root[@]}" scripts/machine.sh
