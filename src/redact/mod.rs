@@ -1,25 +1,31 @@
 //! The redaction of Nexudus's responses: personal values become tokens such as
 //! `«PII:EMAIL:3f9a1c20»`.
 //!
-//! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of
-//! names. `free_text`: e-mail addresses, telephone numbers and addresses of other hosts inside of
-//! texts. `query`: which filters tell nothing. `json-redactor` (the workspace member `redactor/`)
-//! reads the JSON; `rules` lends it these decisions. `tokens` keeps what a token stands for, in memory
-//! alone.
+//! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of names. `free_text`: e-mail addresses, telephone numbers and
+//! addresses of other hosts inside of texts, with a bound on the work. `query`: which filters tell
+//! nothing. `json-redactor` (the workspace member `redactor/`) reads the JSON; `rules` lends it these
+//! decisions. `tokens` keeps what a token stands for, in memory alone.
 
 mod category;
 mod dates;
+mod decoded_text;
+mod emails;
+mod entities;
 mod entity;
 mod fields;
+mod folding;
 mod free_text;
 mod names;
 mod phone;
 mod query;
+mod quotations;
 mod resolve;
 mod rules;
 mod tables;
 mod tokens;
+mod urls;
 mod vault;
+mod work;
 
 use std::sync::Arc;
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use json_redactor::{Action, Outcome, Rules, Scope, Summary};
 
-use super::Redaction;
 use super::category::Category;
 use super::dates::{is_date, is_ids};
 use super::entity::{self, Entity};
-use super::free_text;
 use super::names::{self, Treatment};
+use super::{Redaction, emails, free_text};
 use crate::config::RedactMode;
 
 /// The rules for one response.
@@ -103,7 +102,7 @@ impl Rules for ResponseRules {
         scope.context & MESSAGE != 0
             || summary.has_at()
             || summary.has_encoded()
-            || summary.has_colon_and_slash()
+            || summary.has_slash()
             || !summary.is_ascii()
             || summary.digits() as usize >= MIN_PHONE_DIGITS
     }
@@ -137,7 +136,7 @@ impl Rules for ResponseRules {
         if has(PERSON) && text == "[System]" {
             return Outcome::Keep;
         }
-        let is_email = has(PERSON) && free_text::is_email(text);
+        let is_email = has(PERSON) && emails::is_email(text);
         self.write_token(if is_email { Category::Email } else { category }, text, out)
     }
 
