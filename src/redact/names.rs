@@ -71,7 +71,7 @@ pub(super) fn by_name(entity: Entity, name: &str) -> Option<Treatment> {
         (1..=2).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit())
     });
     let is_document = name.contains("identitydocument") && !name.ends_with("type");
-    let is_place = matches!(name, "billinglatitude" | "billinglongitude");
+    let is_place = ends(&["billinglatitude", "billinglongitude"]);
     let is_guess = name.contains("guessed") && name.contains("name");
     match name {
         _ if is_guess => Some(Treatment::Hide(Category::Name)),

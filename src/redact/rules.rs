@@ -8,7 +8,7 @@ use super::category::Category;
 use super::dates::{is_date, is_ids};
 use super::entity::{self, Entity};
 use super::names::{self, Treatment};
-use super::{Redaction, emails, free_text};
+use super::{RecordKind, Redaction, emails, free_text};
 use crate::config::RedactMode;
 
 /// The rules for one response.
@@ -21,8 +21,8 @@ pub struct ResponseRules {
 }
 
 impl ResponseRules {
-    pub(super) fn new(redaction: Arc<Redaction>, root: Entity) -> Self {
-        Self { redaction, root, hides_messages: false, replaced: 0 }
+    pub(super) fn new(redaction: Arc<Redaction>, kind: RecordKind) -> Self {
+        Self { redaction, root: kind.0, hides_messages: false, replaced: 0 }
     }
 
     /// Hides every sentence of Nexudus.
@@ -164,7 +164,7 @@ impl ResponseRules {
     /// Returns the scope of a member that no rule is about by its name: below a hidden value it is
     /// hidden too.
     fn open_member(&self, parent: Scope, name: &str, entity: Entity) -> Scope {
-        let below = match entity::of_name(name) {
+        let below = match self.redaction.entity_of_member(name) {
             entity::UNKNOWN => entity,
             other => other,
         };
