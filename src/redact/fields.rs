@@ -227,6 +227,17 @@ mod tests {
             ("x", "Token"),
             ("coworkers", "CoworkerContractCoworkerAddress"),
             ("coworkers", "Latitude"),
+            ("x", "PassportNumber"),
+            ("coworkers", "VisitorPassportNumber"),
+            ("x", "Iban"),
+            ("x", "BankIBAN"),
+            ("coworkers", "Birthday"),
+            ("visitors", "BirthDate"),
+            ("x", "Nationality"),
+            ("bookings", "ContactName"),
+            ("bookings", "GuestName"),
+            ("x", "AssignedTo"),
+            ("helpdeskmessages", "AssignedTo"),
         ] {
             assert_ne!(treatment(record, name), Treatment::Open, "{record} {name}");
         }
