@@ -55,6 +55,7 @@ mod other_users;
 mod path_normalization;
 mod peer_identity;
 mod public_reports;
+mod redacted_paths;
 mod redaction;
 mod redaction_memory;
 mod rejections;
