@@ -30,9 +30,9 @@ impl Summary {
         self.flags & ENCODED != 0
     }
 
-    /// Says whether there are both `:` and `/`, as in an address.
-    pub fn has_colon_and_slash(self) -> bool {
-        self.flags & (COLON | SLASH) == COLON | SLASH
+    /// Says whether there is a `/`, as in an address.
+    pub fn has_slash(self) -> bool {
+        self.flags & SLASH != 0
     }
 
     /// Says whether there are characters beyond ASCII.
@@ -53,7 +53,6 @@ impl Summary {
 
 const AT: u8 = 1;
 const ENCODED: u8 = 2;
-const COLON: u8 = 4;
 const SLASH: u8 = 8;
 const NON_ASCII: u8 = 16;
 const CONTROL: u8 = 32;
@@ -70,7 +69,6 @@ const fn kinds() -> [u8; 256] {
             0x25 | 0x26 => ENCODED,
             0x2f => SLASH,
             0x30..=0x39 => DIGIT,
-            0x3a => COLON,
             0x40 => AT,
             0x80.. => NON_ASCII,
             _ => 0,
@@ -87,9 +85,9 @@ mod tests {
     #[test]
     fn each_kind_of_byte_is_seen() {
         let summary = Summary::of("https://x/é?a=1%202".as_bytes());
-        assert!(summary.has_colon_and_slash() && summary.has_encoded() && !summary.is_ascii());
+        assert!(summary.has_slash() && summary.has_encoded() && !summary.is_ascii());
         assert_eq!((summary.digits(), summary.has_at(), summary.has_control()), (4, false, false));
         assert!(Summary::of(b"a@b").has_at() && Summary::of(b"a\n").has_control());
-        assert!(!Summary::of(b"a:b").has_colon_and_slash());
+        assert!(!Summary::of(b"a:b").has_slash());
     }
 }

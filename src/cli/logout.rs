@@ -6,7 +6,7 @@ use serde_json::json;
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
     DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, require_own_files,
+    post_or_lock, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
@@ -122,6 +122,9 @@ async fn clear(
         require_own_files(globals)?;
     }
     let result = clear_own(loaded, &credentials, origins, told.unwrap_or_default(), print).await?;
+    if !is_served && result.kept_key.is_none() {
+        remove_authorities(paths)?;
+    }
     Ok(outcome(result, daemon_knows, is_served))
 }
 

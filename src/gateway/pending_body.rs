@@ -145,9 +145,7 @@ impl Gateway {
         self.policy.check_body(allowed, &body)?;
         match allowed.redaction() {
             // Boxed, because few requests come here.
-            Some(redaction) => {
-                Box::pin(redacted_request::resolve_body(redaction, allowed.path(), body)).await
-            }
+            Some(redaction) => Box::pin(redacted_request::resolve_body(redaction, body)).await,
             None => Ok(body),
         }
     }

@@ -10,7 +10,6 @@ use crate::upstream::ReplayBody;
 /// Puts the values of tokens into a body, and refuses one that cannot be searched.
 pub(super) async fn resolve_body(
     request: &RequestRedaction,
-    path: &str,
     body: ReplayBody,
 ) -> Result<ReplayBody, Error> {
     let (bytes, memory) = match body {
@@ -21,7 +20,7 @@ pub(super) async fn resolve_body(
             return Err(policy::Error::Unredactable(why).into());
         }
     };
-    let mut resolver = BodyResolver::new(request.redaction(), path);
+    let mut resolver = BodyResolver::new(request.redaction(), request.kind());
     for piece in bytes.chunks(STEP) {
         resolver.write(piece);
         // Other requests are served between two pieces.

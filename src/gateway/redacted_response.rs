@@ -34,7 +34,7 @@ impl ResponseRedaction {
     pub(super) fn begin(allowed: &Allowed) -> Option<Box<Self>> {
         let request = allowed.redaction()?;
         let redaction = request.redaction().clone();
-        let rewriter = redaction.rewriter(allowed.path(), request.has_resolved());
+        let rewriter = redaction.rewriter(request.kind(), request.has_resolved());
         let is_head = allowed.method() == Method::HEAD;
         let host = allowed.head().headers.get(HOST).and_then(|host| host.to_str().ok());
         let base = format!("http://{}", host.unwrap_or_default());

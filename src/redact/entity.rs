@@ -31,17 +31,77 @@ pub(super) fn of_segment(segment: &str) -> Entity {
 
 /// Returns the entity of a record in singular, as the reference names it: `CoworkerDelivery`.
 pub(super) fn of_name(name: &str) -> Entity {
-    let name = name.to_ascii_lowercase();
-    let ies = name.strip_suffix('y').map(|stem| format!("{stem}ies"));
-    let plurals = [Some(format!("{name}s")), ies, Some(format!("{name}es")), Some(name)];
-    let known = plurals.into_iter().flatten().map(|plural| of_segment(&plural));
+    let known = plurals(name).into_iter().map(|plural| of_segment(&plural));
     known.into_iter().find(|it| *it != UNKNOWN).unwrap_or(UNKNOWN)
 }
 
+/// Returns the segments that may be meant by the name of a record, in lower case.
+pub(super) fn plurals(name: &str) -> Vec<String> {
+    let name = name.to_ascii_lowercase();
+    let ies = name.strip_suffix('y').map(|stem| format!("{stem}ies"));
+    let plurals = [Some(format!("{name}s")), ies, Some(format!("{name}es")), Some(name)];
+    plurals.into_iter().flatten().collect()
+}
+
+/// Returns the names that a record of this segment may have in front of a joined field.
+pub(super) fn names(segment: &str) -> Vec<String> {
+    let name = |end: &str, other: &str| Some(format!("{}{other}", segment.strip_suffix(end)?));
+    let mut names = vec![segment.to_owned()];
+    names.extend([name("ies", "y"), name("es", ""), name("s", "")].into_iter().flatten());
+    if segment == "coworkers" {
+        names.extend(PERSONS.iter().map(|name| (*name).to_owned()));
+    }
+    names
+}
+
+/// The names that coworkers have where their records are joined.
+const PERSONS: [&str; 14] = [
+    "payingmember",
+    "member",
+    "owner",
+    "responsible",
+    "host",
+    "reviewer",
+    "customer",
+    "attendee",
+    "contact",
+    "guest",
+    "tenant",
+    "person",
+    "assignee",
+    "organizer",
+];
+
+/// Returns the entity of an object inside of a record, by the name of its field in lower case: the
+/// name ends in that of a record, as `CoworkerContractCoworker`.
+pub(super) fn of_member(name: &str) -> Entity {
+    let exact = of_name(name);
+    if exact != UNKNOWN {
+        return exact;
+    }
+    let ending = BY_NAME.iter().find(|(record, _)| name.ends_with(record.as_str()));
+    ending.map_or(UNKNOWN, |(_, entity)| *entity)
+}
+
+/// The entities by the names of their records, the longest first.
+static BY_NAME: LazyLock<Vec<(String, Entity)>> = LazyLock::new(|| {
+    let of_segment = |(segment, entity): (&&str, &Entity)| {
+        names(segment).into_iter().map(|name| (name, *entity)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = BY_SEGMENT.iter().flat_map(of_segment).collect();
+    all.sort_by_key(|(name, entity)| (std::cmp::Reverse(name.len()), *entity));
+    all
+});
+
+/// Returns how many entities the tables name; their numbers come first.
+pub(super) fn count() -> usize {
+    BY_SEGMENT.len()
+}
+
 /// Returns the entity of a path: the last segment that names one.
-pub(super) fn of_path(path: &str) -> Entity {
-    let entities = path.rsplit('/').map(of_segment);
-    entities.into_iter().find(|it| *it != UNKNOWN).unwrap_or(UNKNOWN)
+pub(super) fn of_path(path: &str, of_segment: impl Fn(&str) -> Entity) -> Entity {
+    let mut entities = path.rsplit('/').map(of_segment);
+    entities.find(|it| *it != UNKNOWN).unwrap_or(UNKNOWN)
 }
 
 /// No segment is longer, in bytes.
@@ -59,9 +119,26 @@ mod tests {
             ("/api/spaces/coworkerdeliveries/runCommand", "CoworkerDelivery"),
             ("/api/sys/businesses", "Business"),
         ] {
-            assert_ne!(of_path(path), UNKNOWN, "{path}");
-            assert_eq!(of_path(path), of_name(name), "{path}");
+            assert_ne!(of_path(path, of_segment), UNKNOWN, "{path}");
+            assert_eq!(of_path(path, of_segment), of_name(name), "{path}");
         }
-        assert_eq!(of_path("/api/spaces/resources"), UNKNOWN);
+        assert_eq!(of_path("/api/spaces/resources", of_segment), UNKNOWN);
+    }
+
+    #[test]
+    fn an_object_inside_of_a_record_is_one_of_its_own() {
+        for (name, record) in [
+            ("coworker", "Coworker"),
+            ("coworkercontractcoworker", "Coworker"),
+            ("coworkercontract", "CoworkerContract"),
+            ("payingmember", "Coworker"),
+            ("bookingvisitors", "BookingVisitor"),
+            ("invitedvisitor", "Visitor"),
+        ] {
+            assert_eq!(of_member(name), of_name(record), "{name}");
+        }
+        for name in ["records", "value", "resource", "data", ""] {
+            assert_eq!(of_member(name), UNKNOWN, "{name}");
+        }
     }
 }

@@ -1,25 +1,33 @@
 //! The redaction of Nexudus's responses: personal values become tokens such as
 //! `«PII:EMAIL:3f9a1c20»`.
 //!
-//! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of
-//! names. `free_text`: e-mail addresses, telephone numbers and addresses of other hosts inside of
-//! texts. `query`: which filters tell nothing. `json-redactor` (the workspace member `redactor/`)
-//! reads the JSON; `rules` lends it these decisions. `tokens` keeps what a token stands for, in memory
-//! alone.
+//! Four parts decide. `record_kind`: which records a path leads to. `fields`: the official table, what
+//! it leaves out, and rules for the ends of names. `free_text`: e-mail addresses, telephone numbers and
+//! addresses of other hosts inside of texts, with a bound on the work. `query`: which filters tell
+//! nothing. `json-redactor` (the workspace member `redactor/`) reads the JSON; `rules` lends it these
+//! decisions. `tokens` keeps what a token stands for, in memory alone.
 
 mod category;
 mod dates;
+mod decoded_text;
+mod emails;
+mod entities;
 mod entity;
 mod fields;
+mod folding;
 mod free_text;
 mod names;
 mod phone;
 mod query;
+mod quotations;
+mod record_kind;
 mod resolve;
 mod rules;
 mod tables;
 mod tokens;
+mod urls;
 mod vault;
+mod work;
 
 use std::sync::Arc;
 
@@ -28,6 +36,7 @@ pub use json_redactor::{Error as JsonError, Rewriter};
 pub use self::category::Category;
 pub use self::fields::FieldRules;
 pub use self::query::QueryError;
+pub use self::record_kind::{RecordKind, UnplainPath};
 pub use self::resolve::{BodyResolver, ResolveError, resolve_query};
 pub use self::rules::ResponseRules;
 pub use self::tokens::{TokenTable, UnknownToken};
@@ -50,10 +59,14 @@ impl Redaction {
         self.can_resolve
     }
 
-    /// Begins to rewrite the response to a request for this path. Where `has_resolved` tokens, the
-    /// sentences of Nexudus may repeat what they stand for, so that none of them stays.
-    pub fn rewriter(self: &Arc<Self>, path: &str, has_resolved: bool) -> Rewriter<ResponseRules> {
-        let rules = ResponseRules::new(self.clone(), entity::of_path(path));
+    /// Begins to rewrite the response to a request for records of this kind. Where `has_resolved`
+    /// tokens, the sentences of Nexudus may repeat what they stand for, so that none of them stays.
+    pub fn rewriter(
+        self: &Arc<Self>,
+        kind: RecordKind,
+        has_resolved: bool,
+    ) -> Rewriter<ResponseRules> {
+        let rules = ResponseRules::new(self.clone(), kind);
         Rewriter::new(if has_resolved { rules.without_messages() } else { rules })
     }
 

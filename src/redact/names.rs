@@ -46,7 +46,7 @@ pub(super) fn by_name(entity: Entity, name: &str) -> Option<Treatment> {
     if ends(SECRET_ENDS) || matches!(name, "token" | "emailcallbackguid") {
         return Some(Treatment::Drop);
     }
-    if ends(&["dateofbirth", "identitydocumentexpirationdate"]) {
+    if ends(BIRTH_ENDS) {
         return Some(Treatment::Drop);
     }
     if let Some((_, category)) = ENDS.iter().find(|(names, _)| ends(names)) {
@@ -71,7 +71,7 @@ pub(super) fn by_name(entity: Entity, name: &str) -> Option<Treatment> {
         (1..=2).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit())
     });
     let is_document = name.contains("identitydocument") && !name.ends_with("type");
-    let is_place = matches!(name, "billinglatitude" | "billinglongitude");
+    let is_place = ends(&["billinglatitude", "billinglongitude"]);
     let is_guess = name.contains("guessed") && name.contains("name");
     match name {
         _ if is_guess => Some(Treatment::Hide(Category::Name)),
@@ -131,6 +131,19 @@ const ENDS: &[(&[&str], Category)] = &[
             "username",
             "fromname",
             "teamnames",
+            "givenname",
+            "familyname",
+            "maidenname",
+            "contactname",
+            "guestname",
+            "guestnames",
+            "visitorname",
+            "attendeename",
+            "customername",
+            "membername",
+            "coworkername",
+            "ownername",
+            "assigneename",
         ],
         Category::Name,
     ),
@@ -147,11 +160,28 @@ const ENDS: &[(&[&str], Category)] = &[
         ],
         Category::Email,
     ),
-    (&["mobilephone", "landline", "phonenumber", "phone", "fax"], Category::Phone),
+    (
+        &[
+            "mobilephone",
+            "landline",
+            "phonenumber",
+            "phone",
+            "fax",
+            "faxnumber",
+            "mobilenumber",
+            "telephonenumber",
+            "whatsappnumber",
+        ],
+        Category::Phone,
+    ),
     (
         &[
             "postcode",
             "postalcode",
+            "zipcode",
+            "addressline1",
+            "addressline2",
+            "addressline3",
             "cityname",
             "towncity",
             "billtocity",
@@ -175,6 +205,10 @@ const ENDS: &[(&[&str], Category)] = &[
             "paymentmethodnumber",
             "regularpaymentcontractnumber",
             "gocardlesscontractnumber",
+            "iban",
+            "swiftcode",
+            "sortcode",
+            "bankaccountnumber",
         ],
         Category::Financial,
     ),
@@ -194,6 +228,18 @@ const ENDS: &[(&[&str], Category)] = &[
             "visitreason",
             "macaddress",
             "macaddresses",
+            "passportnumber",
+            "nationality",
+            "nationalities",
+            "nationalid",
+            "nationalidnumber",
+            "nationalinsurancenumber",
+            "socialsecuritynumber",
+            "drivinglicencenumber",
+            "drivinglicensenumber",
+            "identitycardnumber",
+            "placeofbirth",
+            "birthplace",
         ],
         Category::Bio,
     ),
@@ -222,6 +268,16 @@ const EXACT: &[(&[&str], Category)] = &[
     ),
 ];
 
+/// Ends of names of dates that tell a person from another.
+const BIRTH_ENDS: &[&str] = &[
+    "dateofbirth",
+    "birthday",
+    "birthdate",
+    "yearofbirth",
+    "identitydocumentexpirationdate",
+    "passportexpirationdate",
+];
+
 /// Fields that name a person in some way.
 const PERSONS: &[&str] = &[
     "tostringtext",
@@ -234,6 +290,17 @@ const PERSONS: &[&str] = &[
     "attemptedvalue",
     "reviewedby",
     "postedby",
+    "assignedto",
+    "assignedby",
+    "approvedby",
+    "bookedby",
+    "completedby",
+    "deletedby",
+    "invitedby",
+    "modifiedby",
+    "requestedby",
+    "signedby",
+    "submittedby",
 ];
 
 /// Fields that hold a record, or part of one, as a text.

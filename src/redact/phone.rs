@@ -1,25 +1,21 @@
 //! Telephone numbers inside of texts.
 
-use std::ops::Range;
+use super::category::Category;
+use super::work::Work;
 
-/// Returns where telephone numbers stand in a text.
-pub(super) fn find(text: &str) -> Vec<Range<usize>> {
-    let bytes = text.as_bytes();
-    let (mut found, mut at) = (vec![], 0);
-    while let Some(start) = bytes[at..].iter().position(|it| is_start(*it)).map(|it| at + it) {
-        let run = Run::read(text, start);
-        at = run.end.max(start + 1);
-        if is_inside_word(text, start) {
-            continue;
-        }
-        match run.date_length(&text[start..run.end]) {
-            // A number may follow a date without a word between.
-            Some(length) => at = start + length,
-            None if run.is_number(text, start) => found.push(start..run.end),
-            None => {}
+/// Finds the telephone numbers in a text.
+pub(super) fn find(text: &str, work: &mut Work) {
+    let mut at = 0;
+    while let Some(start) = work.next_byte(text, at, is_start) {
+        let is_inside = is_inside_word(text, start, work);
+        let run = Run::read(text.as_bytes(), start, !is_inside);
+        work.spend(run.steps);
+        // A number may follow a date without a word between.
+        at = run.date_end.unwrap_or(run.end.max(start + 1));
+        if !is_inside && run.date_end.is_none() && run.is_number(text, start, work) {
+            work.add(start..run.end, Category::Phone);
         }
     }
-    found
 }
 
 /// Digits with separators between them.
@@ -27,87 +23,115 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
 struct Run {
     end: usize,
     digits: usize,
-    /// The lengths of the groups of digits.
-    groups: Vec<usize>,
+    /// The lengths of the first groups of digits, and how many there are.
+    groups: [usize; KEPT_GROUPS],
+    group_count: usize,
     has_plus: bool,
     has_bracket: bool,
     only_dots: bool,
+    /// Where the date at its start ends: `2026-11-30`, `30.11.2026`. Nothing behind it was read.
+    date_end: Option<usize>,
+    steps: usize,
 }
 
 impl Run {
-    fn read(text: &str, start: usize) -> Self {
-        let mut run = Self { end: start, only_dots: true, ..Self::default() };
-        let (mut separators, mut in_group) = (0, false);
-        for (offset, letter) in text[start..].char_indices() {
-            let at = start + offset;
-            match letter {
-                '0'..='9' => {
-                    if in_group {
-                        *run.groups.last_mut().unwrap_or(&mut 0) += 1;
-                    } else {
-                        run.groups.push(1);
+    fn read(text: &[u8], start: usize, may_be_date: bool) -> Self {
+        let mut run = Self { end: start, only_dots: true, steps: FIXED_STEPS, ..Self::default() };
+        let (mut separators, mut in_group, mut first) = (0, false, None);
+        for (offset, byte) in text[start..].iter().enumerate() {
+            run.steps += 1;
+            match byte {
+                b'0'..=b'9' => {
+                    if !in_group {
+                        if may_be_date && run.group_count == 3 {
+                            run.date_end = run.date_end(text, first.unwrap_or(start), false);
+                        }
+                        if run.date_end.is_some() {
+                            return run;
+                        }
+                        run.group_count += 1;
+                    }
+                    first = first.or(Some(start + offset));
+                    if let Some(group) = run.groups.get_mut(run.group_count - 1) {
+                        *group += 1;
                     }
                     run.digits += 1;
-                    run.end = at + 1;
+                    run.end = start + offset + 1;
                     (in_group, separators) = (true, 0);
                     continue;
                 }
-                '+' if offset == 0 => run.has_plus = true,
-                '(' | ')' => run.has_bracket = true,
-                ' '
-                | '.'
-                | '-'
-                | '/'
-                | '\u{a0}'
-                | '\u{202f}'
-                | '\u{2009}'
-                | '\u{2010}'..='\u{2013}' => {}
+                b'+' if offset == 0 => run.has_plus = true,
+                b'(' | b')' => run.has_bracket = true,
+                b' ' | b'.' | b'-' | b'/' => {}
                 _ => break,
             }
-            run.only_dots &= letter == '.';
+            run.only_dots &= *byte == b'.';
             in_group = false;
             separators += 1;
             if separators > MAX_SEPARATORS {
                 break;
             }
         }
+        if may_be_date && run.group_count == 3 {
+            run.date_end = run.date_end(text, first.unwrap_or(start), true);
+        }
         run
     }
 
-    /// Returns the length of a date at the start: `2026-11-30`, `30.11.2026`.
-    fn date_length(&self, text: &str) -> Option<usize> {
-        let [first, second, third, ..] = *self.groups.as_slice() else { return None };
-        let is_date = (first == 4 && second <= 2 && third <= 2)
-            || (first <= 2
-                && second <= 2
-                && (third == 4 || (third == 2 && self.groups.len() == 3)));
-        let length = first + second + third + 2;
-        let bytes = text.as_bytes();
-        let marks = [bytes.get(first).copied(), bytes.get(first + 1 + second).copied()];
-        let is_mark = |mark: Option<u8>| matches!(mark, Some(b'-' | b'.' | b'/'));
-        (is_date && marks[0] == marks[1] && is_mark(marks[0])).then_some(length)
+    /// Returns where the date ends that the first three groups are; `is_all`: nothing follows.
+    fn date_end(&self, text: &[u8], first: usize, is_all: bool) -> Option<usize> {
+        let [year, month, day, ..] = self.groups;
+        let is_date = (year == 4 && month <= 2 && day <= 2)
+            || (year <= 2 && month <= 2 && (day == 4 || (day == 2 && is_all)));
+        let mark = |at: usize| text.get(at).copied().filter(|it| matches!(it, b'-' | b'.' | b'/'));
+        let marks = [mark(first + year), mark(first + year + 1 + month)];
+        let length = year + month + day + 2;
+        (is_date && marks[0].is_some() && marks[0] == marks[1]).then_some(first + length)
     }
 
-    fn is_number(&self, text: &str, start: usize) -> bool {
-        if !(MIN_DIGITS..=MAX_DIGITS).contains(&self.digits) || is_followed(text, self.end) {
+    fn is_number(&self, text: &str, start: usize, work: &mut Work) -> bool {
+        if self.digits < MIN_DIGITS || is_followed(text, self.end) {
             return false;
         }
-        let is_address =
-            self.only_dots && self.groups.len() == 4 && self.groups.iter().all(|it| *it <= 3);
+        let groups = self.groups.get(..self.group_count).unwrap_or_default();
+        let is_address = self.only_dots && groups.len() == 4 && groups.iter().all(|it| *it <= 3);
         if is_address {
             return false;
+        }
+        let is_grouped = self.group_count >= 2;
+        if self.digits > MAX_DIGITS {
+            // One number behind the other, or the number of a card.
+            return is_grouped && !self.only_dots;
         }
         if self.has_plus || text[start..].starts_with("00") {
             return true;
         }
-        let is_grouped = self.groups.len() >= 2;
-        let is_local = self.groups == [3, 4] && !self.only_dots;
+        let is_pair = *groups == [4, 4] && !is_range(&text[start..self.end]);
+        let is_local = (*groups == [3, 4] || is_pair) && !self.only_dots;
         let starts_with_zero = text[start..].trim_start_matches('(').starts_with('0');
         match self.digits {
             9.. if is_grouped || starts_with_zero => true,
             _ if self.has_bracket && is_grouped => true,
-            _ => is_local || is_announced(&text[..start]),
+            _ => is_local || is_announced(&text[..start], work),
         }
+    }
+}
+
+/// Says whether two groups of four digits are two years, the number of a record in a year, or two
+/// times of a day: `2025 2026`, `2026-0012`, `0900-1730`.
+fn is_range(text: &str) -> bool {
+    let digits = |part: Option<&str>| part.and_then(|part| part.parse::<u16>().ok());
+    let [Some(first), Some(last)] = [digits(text.get(..4)), digits(text.get(text.len() - 4..))]
+    else {
+        return false;
+    };
+    let is_year = |number: u16| (1900..2100).contains(&number);
+    let is_time = |number: u16| number <= 2400 && number % 100 < 60;
+    let is_spaced = text[4..text.len() - 4].trim().is_empty();
+    if is_spaced {
+        is_year(first) && is_year(last)
+    } else {
+        is_year(first) || (is_time(first) && is_time(last))
     }
 }
 
@@ -116,13 +140,14 @@ fn is_start(byte: u8) -> bool {
 }
 
 /// Says whether the run continues a word, a number or an identifier.
-fn is_inside_word(text: &str, start: usize) -> bool {
+fn is_inside_word(text: &str, start: usize, work: &mut Work) -> bool {
     let before =
         |back: usize| start.checked_sub(back).and_then(|at| text.as_bytes().get(at)).copied();
     match before(1) {
         Some(byte) if byte.is_ascii_alphanumeric() || byte == b'_' => true,
         Some(b'-') => {
-            before(2).is_some_and(|it| it.is_ascii_alphanumeric()) && !is_announced(&text[..start])
+            before(2).is_some_and(|it| it.is_ascii_alphanumeric())
+                && !is_announced(&text[..start], work)
         }
         Some(b'.' | b'/' | b':' | b',') => before(2).is_some_and(|it| it.is_ascii_digit()),
         Some(_) | None => false,
@@ -134,7 +159,8 @@ fn is_followed(text: &str, end: usize) -> bool {
 }
 
 /// Says whether a word for a telephone stands close before.
-fn is_announced(before: &str) -> bool {
+fn is_announced(before: &str, work: &mut Work) -> bool {
+    work.spend(WORDS_COST);
     let start = before.char_indices().rev().nth(16).map_or(0, |(at, _)| at);
     let near = before[start..].to_lowercase();
     ["tel", "phone", "mob", "call", "fax", "cell", "whatsapp", "sms"]
@@ -146,15 +172,32 @@ fn is_announced(before: &str) -> bool {
 const MIN_DIGITS: usize = 7;
 const MAX_DIGITS: usize = 15;
 
+/// The groups of digits whose lengths matter: of a date, an address of a host, a number.
+const KEPT_GROUPS: usize = 4;
+
+/// The bytes that are looked at around a run.
+const FIXED_STEPS: usize = 8;
+
+/// The cost of looking for the words for a telephone, in steps.
+const WORDS_COST: usize = 1 << 8;
+
 /// Most separators between two digits: `) `.
 const MAX_SEPARATORS: usize = 3;
 
 #[cfg(test)]
 mod tests {
+    use super::super::work::tests::assert_linear;
     use super::*;
 
     fn numbers(text: &str) -> Vec<&str> {
-        find(text).into_iter().map(|it| &text[it]).collect()
+        let mut work = Work::new();
+        find(text, &mut work);
+        work.take_found().into_iter().map(|(span, _)| &text[span]).collect()
+    }
+
+    #[test]
+    fn twice_the_text_is_twice_the_work() {
+        assert_linear(find);
     }
 
     #[test]
@@ -180,6 +223,10 @@ mod tests {
             }
         }
         assert_eq!(numbers("Tel: 7946095"), ["7946095"]);
+        assert_eq!(numbers("at 7946 0958 or 6123-4567"), ["7946 0958", "6123-4567"]);
+        assert_eq!(numbers("(30.11.2026)"), [""; 0]);
+        assert_eq!(numbers("020 7946 0958 / 07700 900123"), ["020 7946 0958 / 07700 900123"]);
+        assert_eq!(numbers("card 4242 4242 4242 4242"), ["4242 4242 4242 4242"]);
         assert_eq!(numbers("ring 555-0199 or 555-0100"), ["555-0199", "555-0100"]);
     }
 
@@ -197,6 +244,10 @@ mod tests {
             "v1.2.3",
             "10 desks, 20 chairs",
             "00:00:00",
+            "2025 2026",
+            "2026-0012",
+            "0900-1730",
+            "12345678901234567890",
         ] {
             assert_eq!(numbers(text), [""; 0], "{text}");
         }

@@ -8,7 +8,7 @@ use form_urlencoded::parse;
 use super::Redaction;
 use super::dates::{is_date, is_ids};
 use super::entity::Entity;
-use super::names::Treatment;
+use super::names::{MAX_NAME, Treatment};
 
 /// Why a query is refused. Nothing of it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +39,9 @@ pub(super) fn check_field(
     if name.is_empty() && value.is_empty() {
         return Ok(());
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+    if name.len() > MAX_NAME
+        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
         return Err(QueryError::Filter);
     }
     match name.as_str() {
@@ -86,8 +88,11 @@ pub(super) fn is_hidden(redaction: &Redaction, entity: Entity, field: &str) -> b
 
 fn check_sort(redaction: &Redaction, entity: Entity, value: &str) -> Result<(), QueryError> {
     let name = value.to_ascii_lowercase().replace('.', "_");
-    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_dated = ["id", "ids"].iter().chain(DATE_ENDS).any(|end| name.ends_with(end));
+    let is_name = name.len() <= MAX_NAME
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    // `Description` and `Position` end in `on` too.
+    let is_dated = ends(&["id", "ids"]) || (ends(DATE_ENDS) && !ends(&["ion", "reason", "person"]));
     let is_harmless = is_name && is_dated && !is_hidden(redaction, entity, &name);
     if is_harmless || value.is_empty() { Ok(()) } else { Err(QueryError::Sort) }
 }

@@ -13,7 +13,7 @@ use super::category::Category;
 use super::query::{self, QueryError};
 use super::rules::ResponseRules;
 use super::tokens::UnknownToken;
-use super::{Redaction, entity};
+use super::{RecordKind, Redaction};
 
 /// Why a request with tokens is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +47,10 @@ fn holds_token(text: &str) -> bool {
 /// Why the request is refused.
 pub fn resolve_query(
     redaction: &Redaction,
-    path: &str,
+    kind: RecordKind,
     query: &str,
 ) -> Result<Option<Zeroizing<String>>, ResolveError> {
-    let entity = entity::of_path(path);
+    let entity = kind.0;
     if !holds_encoded_token(query) {
         query::check(redaction, entity, query)?;
         return Ok(None);
@@ -87,9 +87,9 @@ pub struct BodyResolver {
 }
 
 impl BodyResolver {
-    /// Begins the body of a request for this path.
-    pub fn new(redaction: &Arc<Redaction>, path: &str) -> Self {
-        let inner = ResponseRules::new(redaction.clone(), entity::of_path(path));
+    /// Begins the body of a request for records of this kind.
+    pub fn new(redaction: &Arc<Redaction>, kind: RecordKind) -> Self {
+        let inner = ResponseRules::new(redaction.clone(), kind);
         let rules =
             RequestRules { inner, redaction: redaction.clone(), error: None, has_token: false };
         let (rewriter, out) = (Rewriter::new(rules), Zeroizing::new(Vec::new()));

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use json_redactor::{Action, Outcome, Rules, Scope, Summary};
 
-use super::Redaction;
 use super::category::Category;
 use super::dates::{is_date, is_ids};
 use super::entity::{self, Entity};
-use super::free_text;
 use super::names::{self, Treatment};
+use super::{RecordKind, Redaction, emails, free_text};
 use crate::config::RedactMode;
 
 /// The rules for one response.
@@ -22,8 +21,8 @@ pub struct ResponseRules {
 }
 
 impl ResponseRules {
-    pub(super) fn new(redaction: Arc<Redaction>, root: Entity) -> Self {
-        Self { redaction, root, hides_messages: false, replaced: 0 }
+    pub(super) fn new(redaction: Arc<Redaction>, kind: RecordKind) -> Self {
+        Self { redaction, root: kind.0, hides_messages: false, replaced: 0 }
     }
 
     /// Hides every sentence of Nexudus.
@@ -103,7 +102,7 @@ impl Rules for ResponseRules {
         scope.context & MESSAGE != 0
             || summary.has_at()
             || summary.has_encoded()
-            || summary.has_colon_and_slash()
+            || summary.has_slash()
             || !summary.is_ascii()
             || summary.digits() as usize >= MIN_PHONE_DIGITS
     }
@@ -137,7 +136,7 @@ impl Rules for ResponseRules {
         if has(PERSON) && text == "[System]" {
             return Outcome::Keep;
         }
-        let is_email = has(PERSON) && free_text::is_email(text);
+        let is_email = has(PERSON) && emails::is_email(text);
         self.write_token(if is_email { Category::Email } else { category }, text, out)
     }
 
@@ -165,7 +164,7 @@ impl ResponseRules {
     /// Returns the scope of a member that no rule is about by its name: below a hidden value it is
     /// hidden too.
     fn open_member(&self, parent: Scope, name: &str, entity: Entity) -> Scope {
-        let below = match entity::of_name(name) {
+        let below = match self.redaction.entity_of_member(name) {
             entity::UNKNOWN => entity,
             other => other,
         };

@@ -27,6 +27,8 @@ mod flags;
 mod hints;
 mod hints_login;
 mod homebrew;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod idle_tunnels;
 mod install_script;
 mod lifecycle;
 mod login;
@@ -58,6 +60,14 @@ mod run_intercepted;
 mod run_isolated;
 #[cfg(target_os = "linux")]
 mod run_isolated_files;
+#[cfg(target_os = "linux")]
+mod run_names;
+#[cfg(target_os = "linux")]
+mod run_parent_proxy;
+#[cfg(target_os = "linux")]
+mod run_real_programs;
+#[cfg(target_os = "linux")]
+mod run_terminal;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]

@@ -80,6 +80,10 @@ fn a_verdict_on_a_query_knows_what_is_hidden() {
     assert!(explain("page=1&Coworker_Id=5").starts_with("allowed: "), "{}", explain("page=1"));
     let refused = explain("Coworker_FullName=Ada");
     assert!(refused.starts_with("refused (policy.redacted): the query"), "{refused}");
+    let mut command = home.command("policy explain GET");
+    command.args(["/api/spaces/%63oworkers", "--client", "bot"]);
+    let refused = home.transcript(&mut command);
+    assert!(refused.starts_with("refused (policy.redacted): the path"), "{refused}");
 }
 
 #[test]

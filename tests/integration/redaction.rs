@@ -243,7 +243,7 @@ async fn a_lock_forgets_the_values() {
     assert_eq!(again["Records"][0]["Email"], token);
 }
 
-async fn served() -> (RawUpstream, Daemon) {
+pub async fn served() -> (RawUpstream, Daemon) {
     let upstream = raw_upstream(reply).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let fields = vec!["Coworker.TariffName".to_owned()];
@@ -261,7 +261,7 @@ fn state(daemon: &Daemon) -> std::path::PathBuf {
     daemon.home().join("state")
 }
 
-fn keyed(daemon: &Daemon, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+pub fn keyed(daemon: &Daemon, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
     daemon.request(method, path).header("nexudus-proxy-key", key)
 }
 
@@ -285,7 +285,7 @@ pub async fn get(daemon: &Daemon, key: &str, path: &str) -> Response {
 }
 
 /// Returns the body of a response in which no form of the marker stands, in head or body.
-async fn safe(answer: Response) -> String {
+pub async fn safe(answer: Response) -> String {
     let head = format!("{:?}", answer.headers());
     let text = answer.text().await.unwrap();
     for form in [MARKER, "Lovel\\u0061ce", "L\0o\0v"] {

@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use nexudus_proxy::ca::AuthorityKind;
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
 use nexudus_proxy::secret::Secret;
 
+use crate::support::forward::{Forward, origin, root, with_forward_proxy};
 use crate::support::{EMAIL, PASSWORD, SESSION_KEY, daemon, upstream};
 
 #[tokio::test]
@@ -46,6 +50,58 @@ async fn a_daemon_that_keeps_its_session_in_memory_writes_no_secret() {
         for secret in [PASSWORD, &token] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{} holds a secret", file.display());
+        }
+    }
+}
+
+/// The key that signs for Nexudus's name. The root's own is destroyed before it is anywhere.
+#[tokio::test]
+async fn the_keys_of_the_authorities_are_in_no_file_and_no_text() {
+    let upstream = upstream().start().unwrap();
+    let setup = with_forward_proxy(daemon(&upstream).stored());
+    let setup = setup.set(|config| config.listen.tls = vec![([127, 0, 0, 1], 0).into()]);
+    let daemon = setup.run().await;
+    let kinds = [AuthorityKind::Intercept, AuthorityKind::Localhost];
+    for kind in kinds {
+        root(&daemon, kind).await;
+    }
+    daemon.session_until(|view| view.saved).await;
+    let mut said = daemon.metrics().await;
+    let mut keys = vec![];
+    for kind in kinds {
+        let issuer = daemon.running.authorities().wait(kind).await;
+        let secret = issuer.authority().to_secret_bytes();
+        // RFC 5915: the 32 bytes of the key follow.
+        let before = [0x02, 0x01, 0x01, 0x04, 0x20];
+        let at = secret.windows(before.len()).rposition(|window| window == before).unwrap();
+        keys.push(secret[at + before.len()..][..32].to_vec());
+        said.push_str(&format!("{issuer:?}{:?}", issuer.authority()));
+    }
+    said.push_str(&format!("{:?}{:?}", daemon.running, daemon.running.authorities()));
+    let forward = Forward::of(&daemon).await;
+    let client = forward.client(None);
+    let url = format!("https://{}/api/auth/me", origin(&upstream));
+    assert_eq!(client.get(url).send().await.unwrap().status(), 200);
+    said.push_str(&format!("{:?}", upstream.requests()));
+
+    let home = daemon.stop().await;
+
+    let sealed =
+        files(home.path()).into_iter().filter(|file| file.ends_with("ca-intercept.sealed"));
+    assert_eq!(sealed.count(), 1, "an authority is stored");
+    for key in keys {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = format!("{key:?}");
+        assert!(!said.contains(&hex) && !said.contains(bytes.trim_matches(['[', ']'])));
+        // Each of the three ways in which its bytes fall into groups of three.
+        let encoded = [0, 1, 2]
+            .map(|skipped| STANDARD_NO_PAD.encode(&key[skipped..skipped + 30]).into_bytes());
+        for form in [key, hex.into_bytes()].iter().chain(&encoded) {
+            for file in files(home.path()) {
+                let content = std::fs::read(&file).unwrap_or_default();
+                let found = content.windows(form.len()).any(|window| window == form);
+                assert!(!found, "{} holds the key of an authority", file.display());
+            }
         }
     }
 }

@@ -5,9 +5,7 @@ use std::io;
 #[cfg(unix)]
 use std::path::PathBuf;
 
-use crate::ca::TrustRecord;
-#[cfg(unix)]
-use crate::ca::{AuthorityKind, AuthorityStore};
+use crate::ca::{AuthorityKind, AuthorityStore, TrustRecord};
 use crate::cli::CliError;
 use crate::cli::globals::GlobalArgs;
 use crate::clock::Clock;
@@ -43,6 +41,17 @@ pub(in crate::cli) async fn clear_logins(
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
     Ok(ClearedLogins { origins, sealed: sealed?, keychain })
+}
+
+/// Removes the certificate authorities: the key that opens their files is gone. A daemon that runs
+/// keeps both.
+pub(in crate::cli) fn remove_authorities(paths: &Paths) -> Result<(), CliError> {
+    let store = AuthorityStore::new(&paths.profile_state());
+    let removed = AuthorityKind::ALL.into_iter().try_for_each(|kind| store.remove(kind).map(drop));
+    removed.map_err(|error| {
+        let hint = "Make that directory writable for this user, and log out again.";
+        CliError::message(ExitCode::Failed, error.to_string(), Some(hint))
+    })
 }
 
 /// Returns where the files stand that a shell is told of, and the root certificate of the daemon's

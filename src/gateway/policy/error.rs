@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clients::QuotaError;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::redact::{QueryError, ResolveError};
+use crate::redact::{QueryError, ResolveError, UnplainPath};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum Error {
     /// A redacted client sent a query or a body that is not for one.
     #[error(transparent)]
     Redaction(#[from] ResolveError),
+    /// A redacted client sent a path that can lead to records of more than one kind.
+    #[error(transparent)]
+    UnplainPath(#[from] UnplainPath),
     /// A redacted client would get what cannot be rewritten.
     #[error("{0}, which cannot be redacted")]
     Unredactable(&'static str),
@@ -133,6 +136,9 @@ impl Problem for Error {
                 ProblemKind::ReadOnly.with_hint(path_hint(path.as_deref()))
             }
             Self::Redaction(error) => redaction_details(*error),
+            Self::UnplainPath(_) => ProblemKind::Redacted.with_hint(
+                "Send the path as it is documented, without encoded characters and extensions.",
+            ),
             Self::Unredactable(_) => ProblemKind::Redacted.into(),
             Self::Quota(error) => error.details(),
         }

@@ -15,13 +15,15 @@ use crate::config::{Config, RedactMode};
 use crate::gateway::client_auth::ClientIdentity;
 use crate::gateway::path_interpretations::PathInterpretations;
 use crate::redact::{
-    FieldRules, Redaction, Redactor, ResolveError, TableName, TokenVault, resolve_query,
+    FieldRules, RecordKind, Redaction, Redactor, ResolveError, TableName, TokenVault, resolve_query,
 };
 
 /// The redaction that the client of a request is under.
 #[derive(Debug)]
 pub(in crate::gateway) struct RequestRedaction {
     redaction: Arc<Redaction>,
+    /// The records that the path leads to, in every reading of it.
+    kind: RecordKind,
     /// Whether values took the places of tokens in the request: Nexudus may repeat them.
     has_resolved: AtomicBool,
 }
@@ -29,6 +31,10 @@ pub(in crate::gateway) struct RequestRedaction {
 impl RequestRedaction {
     pub(in crate::gateway) fn redaction(&self) -> &Arc<Redaction> {
         &self.redaction
+    }
+
+    pub(in crate::gateway) fn kind(&self) -> RecordKind {
+        self.kind
     }
 
     pub(in crate::gateway) fn has_resolved(&self) -> bool {
@@ -64,8 +70,9 @@ impl Policy {
             let path = PathInterpretations::new(head.uri.path());
             check_login_material(None, head.method.as_str(), &path)?;
         }
+        let kind = redaction.record_kind(head.uri.path())?;
         let query = head.uri.query().unwrap_or_default();
-        let resolved = resolve_query(&redaction, head.uri.path(), query)?;
+        let resolved = resolve_query(&redaction, kind, query)?;
         let has_resolved = AtomicBool::new(resolved.is_some());
         if let Some(query) = resolved {
             let target = format!("{}?{}", head.uri.path(), *query);
@@ -74,7 +81,7 @@ impl Policy {
                 Some(PathAndQuery::try_from(target).map_err(|_| ResolveError::Unreadable)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ResolveError::Unreadable)?;
         }
-        Ok(Some(Box::new(RequestRedaction { redaction, has_resolved })))
+        Ok(Some(Box::new(RequestRedaction { redaction, kind, has_resolved })))
     }
 
     fn redaction(&self, client: &ClientIdentity) -> Option<Arc<Redaction>> {
@@ -99,8 +106,8 @@ impl Policy {
     }
 }
 
-/// Checks the query of a client that may be redacted, for those who ask what would happen. A token
-/// counts as known.
+/// Checks the path and the query of a client that may be redacted, for those who ask what would happen.
+/// A token counts as known.
 pub(in crate::gateway) fn check_redacted_query(
     uri: &Uri,
     client: Option<&RedactionPolicy>,
@@ -115,7 +122,8 @@ pub(in crate::gateway) fn check_redacted_query(
     let redactor = Redactor::new(vault, fields, &config.upstream.origin);
     let can_resolve = client.is_some_and(|policy| policy.resolve);
     let redaction = redactor.redaction(mode, can_resolve, &TableName::Anonymous);
-    match resolve_query(&redaction, uri.path(), uri.query().unwrap_or_default()) {
+    let kind = redaction.record_kind(uri.path())?;
+    match resolve_query(&redaction, kind, uri.query().unwrap_or_default()) {
         Ok(_) | Err(ResolveError::Unknown(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -182,15 +182,7 @@ impl StateMachine {
                 self.access = self.access.with_lock(true);
                 self.token = None;
             }
-            Event::Unlocked => {
-                self.access = self.access.with_lock(false);
-                self.newer_than = None;
-                if self.attempt.is_running() {
-                    // That attempt may have found a keyring locked which has been opened since.
-                    self.trigger = self.trigger.max(Trigger::Unlock);
-                }
-                self.attempt.plan(now);
-            }
+            Event::Unlocked => self.unlocked(now),
             Event::Stopping => self.attempt.stop(),
         }
         self.gate(now, &mut actions);
@@ -313,6 +305,19 @@ impl StateMachine {
         self.error = None;
         self.access = self.access.with_logout(true);
         self.durability.erase();
+    }
+
+    fn unlocked(&mut self, now: Duration) {
+        self.access = self.access.with_lock(false);
+        if self.rejection != TokenRejection::Withdrawn {
+            // The saved token is as good as before the lock.
+            self.newer_than = None;
+        }
+        if self.attempt.is_running() {
+            // That attempt may have found a keyring locked which has been opened since.
+            self.trigger = self.trigger.max(Trigger::Unlock);
+        }
+        self.attempt.plan(now);
     }
 
     fn drop_token(&mut self) {
