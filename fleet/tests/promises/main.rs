@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 #![cfg(unix)]
 
+mod counts;
 mod engines;
 mod model;
 mod simulation;
