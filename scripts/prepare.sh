@@ -39,6 +39,7 @@ needed=(
   "certutil libnss3-tools"
   "redis-server redis-server"
   "redis-sentinel redis-sentinel"
+  "faketime faketime"
 )
 
 missing=()
