@@ -5,5 +5,6 @@
 
 mod counts;
 mod engines;
+mod judged;
 mod model;
 mod simulation;
