@@ -5,6 +5,9 @@ use std::time::Duration;
 use shared_session::fence::Fence;
 use shared_session::history::{Fact, Limits, What, check};
 
+/// No promise is broken.
+const NONE: [u8; 0] = [];
+
 const LIMITS: Limits = Limits { clients_stale: Duration::from_secs(900), rate: None };
 
 fn fence(number: u64) -> Fence {
@@ -49,7 +52,7 @@ fn a_token_that_another_member_had_spent_is_not_spent_again() {
     assert_eq!(broken(&facts), [1]);
     // A refused request spent nothing.
     facts[4] = (2, ended(1, true));
-    assert_eq!(broken(&facts), []);
+    assert_eq!(broken(&facts), NONE);
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn a_member_that_was_told_that_a_token_is_dead_does_not_send_it_again() {
     assert_eq!(broken(&[&told[..], &again[..]].concat()), [1]);
     // Its next run does not know.
     let restarted = [(5, What::Apart(0)), (6, What::Connected(0))];
-    assert_eq!(broken(&[&told[..], &restarted[..], &again[..]].concat()), []);
+    assert_eq!(broken(&[&told[..], &restarted[..], &again[..]].concat()), NONE);
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn an_intent_of_the_same_fence_is_not_the_other_members() {
         (5, posted(2, 1, Some("t"), 5)),
     ];
     // The first one is lost: nothing could tell the second member.
-    assert_eq!(broken(&facts), []);
+    assert_eq!(broken(&facts), NONE);
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn a_refused_password_is_tried_again_only_if_its_member_had_no_time_to_tell() {
         facts.extend([(parted, What::Apart(0)), (9, intended(1, 6)), (9, posted(2, 1, None, 6))]);
         broken(&facts)
     };
-    assert_eq!(refused(false, 3), []);
+    assert_eq!(refused(false, 3), NONE);
     // It was written down.
     assert_eq!(refused(true, 3), [6]);
     // It had the time.
@@ -118,17 +121,17 @@ fn served_after(loss: &[(u64, What)], at: u64) -> Vec<u8> {
 
 #[test]
 fn a_revocation_that_a_connected_member_knows_survives_the_engine() {
-    assert_eq!(served_after(&[], 900), []);
+    assert_eq!(served_after(&[], 900), NONE);
     assert_eq!(served_after(&[], 902), [7]);
     assert_eq!(served_after(&[(5, What::EngineLost)], 902), [7]);
     // The one that knows is away when the engine loses it, or right after.
     let away = [(4, What::Apart(0)), (5, What::EngineLost)];
-    assert_eq!(served_after(&away, 2_000), []);
-    assert_eq!(served_after(&[(5, What::EngineLost), (6, What::Apart(0))], 2_000), []);
+    assert_eq!(served_after(&away, 2_000), NONE);
+    assert_eq!(served_after(&[(5, What::EngineLost), (6, What::Apart(0))], 2_000), NONE);
     // It had the time to write it again.
     assert_eq!(served_after(&[(5, What::EngineLost), (60, What::Apart(0))], 2_000), [7]);
     // It is back.
     let back = [&away[..], &[(1_000, What::Connected(0))]].concat();
-    assert_eq!(served_after(&back, 1_900), []);
+    assert_eq!(served_after(&back, 1_900), NONE);
     assert_eq!(served_after(&back, 1_901), [7]);
 }
