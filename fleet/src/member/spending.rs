@@ -106,9 +106,11 @@ impl Member {
                 self.phase = Phase::Release { lease, ends: Some(fence), then };
             }
             (Err(GrantError::Refused), Spend::Password) => {
-                self.notes.push(Note::Resolved(fence));
-                let then = Then::Again(Settle::PasswordRefused);
-                self.phase = Phase::Release { lease, ends: Some(fence), then };
+                // The intent stays open until the refusal is in the engine: a member that dies
+                // between the two has then at least been about to try.
+                self.unresolved.insert(fence);
+                let then = Then::Again(Settle::PasswordRefused(fence));
+                self.phase = Phase::Release { lease, ends: None, then };
             }
         }
     }
