@@ -186,6 +186,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("tail --with-bodies", "queries_and_bodies_come_with_their_flags_alone_and_redacted"),
     ("tail --with-queries", "queries_and_bodies_come_with_their_flags_alone_and_redacted"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("ui --bodies", "content_is_shown_where_the_command_was_asked_for_it"),
     ("ui --no-open", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
     ("ui --port", "a_browser_is_opened_unless_that_is_not_wanted_and_the_port_can_be_chosen"),
     ("ui --read-only", "a_page_that_only_shows_changes_nothing"),
