@@ -73,20 +73,19 @@ fn queries_and_bodies_come_with_their_flags_alone_and_redacted() {
         let text = fs::read_to_string(home.path(&name)).unwrap();
 
         let all = entries(&text);
-        let of = |method, part| last(&all, method, part);
-        let list = of("GET", "/api/spaces/coworkers");
+        let list = last(&all, "GET", "/api/spaces/coworkers");
         assert_eq!(list["request"]["queryString"].as_array().unwrap().len() == 2, has_queries);
-        let one = of("GET", &format!("/coworkers/{id}"));
+        let one = last(&all, "GET", &format!("/coworkers/{id}"));
         let told = one["response"]["content"]["text"].as_str().unwrap_or_default();
         assert_eq!(told.contains("«PII:EMAIL:"), has_bodies, "{told}");
         assert_eq!(told.contains(&id), has_bodies, "{told}");
-        let posted = of("PUT", "/coworkers/1")["request"].get("postData");
+        let posted = last(&all, "PUT", "/coworkers/1")["request"].get("postData");
         let posted = posted.map_or("", |data| data["text"].as_str().unwrap());
         assert_eq!(posted.contains("«PII:NAME:"), has_bodies, "{posted}");
         assert_eq!(posted.contains(r#""Password":null"#), has_bodies, "{posted}");
         // What holds a login is shown by no flag.
         for (method, path) in [("GET", "/api/auth/me"), ("POST", "/api/token")] {
-            let entry = of(method, path);
+            let entry = last(&all, method, path);
             assert!(entry["response"]["content"].get("text").is_none(), "{entry}");
             assert!(entry["request"].get("postData").is_none(), "{entry}");
         }

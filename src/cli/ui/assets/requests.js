@@ -24,6 +24,8 @@ export function requestsView(session) {
     spacer);
   const side = h("section", { class: "detail", "aria-label": "The chosen request", hidden: true });
   const pool = new Map();
+  /** Lines that left the view: making elements is most of the time of a frame. */
+  const spare = [];
   let selected = null;
   let isPaused = false;
   let isOpen = false;
@@ -61,6 +63,10 @@ export function requestsView(session) {
     const request = requests.at(number);
     if (!request) return null;
     let cells = pool.get(index);
+    if (!cells && spare.length > 0) {
+      cells = spare.pop();
+      pool.set(index, cells);
+    }
     if (!cells) {
       const spans = COLUMNS.map(() => h("span", { role: "gridcell" }));
       const line = h("div", { role: "row", class: "row", onclick: () => { select(cells.number); open(true); } }, spans);
@@ -91,14 +97,15 @@ export function requestsView(session) {
     const last = Math.min(length, Math.ceil((grid.scrollTop + view()) / ROW) + SPARE_ROWS);
     for (const [index, cells] of pool) {
       if (index < first || index >= last) {
-        cells.line.remove();
         pool.delete(index);
+        spare.push(cells);
       }
     }
     for (let index = first; index < last; index += 1) {
       const line = row(index);
       if (line && !line.isConnected) spacer.append(line);
     }
+    for (const cells of spare) cells.line.remove();
     const isShown = selected !== null && document.getElementById(`request-${selected}`);
     if (isShown) grid.setAttribute("aria-activedescendant", `request-${selected}`);
     else grid.removeAttribute("aria-activedescendant");
