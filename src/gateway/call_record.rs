@@ -1,4 +1,4 @@
-//! What becomes known of a request on its way, and what watches it to its end.
+//! The record of a request, filled on its way, and the guards that live until its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
 use crate::upstream::ReplayBody;
 
-/// What is known of a request beside its response.
+/// The facts about a request that its response does not have.
 #[derive(Debug, Default)]
 pub(super) struct CallRecord {
     /// The name of the client.
@@ -25,7 +25,7 @@ pub(super) struct CallRecord {
     pub(super) oversight: Option<Box<Oversight>>,
 }
 
-/// What watches a request until the last byte of its response.
+/// The guards that a request holds until the last byte of its response.
 #[derive(Debug, Default)]
 pub(super) struct Oversight {
     /// The line of the audit, where it is on.

@@ -32,7 +32,7 @@ use crate::forward_proxy::{ForwardProxy, HostPort, OpenConnect, RequestRoute, Tu
 use crate::listen::{ConnectionPermit, Stream};
 use crate::telemetry::RequestTiming;
 
-/// What serves the listener of the forward proxy.
+/// The state behind the listener of the forward proxy.
 #[derive(Debug)]
 pub struct ForwardListener {
     proxy: ForwardProxy,

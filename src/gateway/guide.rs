@@ -1,4 +1,5 @@
-//! What a client may do, in words: `GET /.well-known/nexudus-proxy` and `client add --guide`.
+//! The guide for a client, made from its policy: `GET /.well-known/nexudus-proxy` and
+//! `client add --guide`.
 //!
 //! The text goes into the instructions of an agent, so that it neither guesses nor tries. It says
 //! nothing that the client could not find out by itself, and goes to the client that asks.
