@@ -170,7 +170,7 @@ fn judge(
         .with_ask(config.policy.ask.clone());
     let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
     let mut matched = policy.check_rules(method.as_str(), path, level)?;
-    policy::check_query(uri.query(), level)?;
+    policy.check_query(uri.query(), level)?;
     policy::check_redacted_query(uri, client.map(|client| &client.redaction), config)?;
     let mut keys = policy::commands_in_query(uri.query());
     if let Ok(keys) = &mut keys {

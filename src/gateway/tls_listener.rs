@@ -77,7 +77,7 @@ impl Server {
         let origin = server_name.as_deref().and_then(|name| listener.origin(name));
         let context = match origin {
             Some(gateway) => context.meaning_origin().again(gateway),
-            None => context.again(listener.gateway()),
+            None => context.over_tls().again(listener.gateway()),
         };
         Box::pin(self.serve(context, stream, permit, |_| {})).await;
     }

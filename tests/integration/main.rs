@@ -29,6 +29,7 @@ mod dead_connections;
 mod diagnostics;
 mod differential;
 mod draining;
+mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;
 mod forwarded_fields;

@@ -54,5 +54,5 @@ fn failed(message: &str, hint: &str) -> CliError {
 }
 
 /// The lines that the daemon's configuration lacks.
-const SETTINGS: &str = "Set `[forward_proxy]` `listen = \"127.0.0.1:6400\"` and \
+const SETTINGS: &str = "Set `[forward_proxy]` `listen = \"127.0.0.1:6396\"` and \
     `other_hosts = \"tunnel\"`, and restart the daemon; or use `nexudus-proxy run -- COMMAND`.";
