@@ -4,6 +4,7 @@
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 mod authorities;
+mod content;
 mod history;
 mod records;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
+pub use self::content::{BodyContent, MessageContent, NamedValue, RequestContent};
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
@@ -22,7 +24,7 @@ pub use self::records::{
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
 use crate::problem::Report;
 use crate::session::SessionStatus;
-pub use crate::telemetry::RequestRecord;
+pub use crate::telemetry::{RequestRecord, RequestTimes};
 pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 
 /// The version of these types: the `1` of `/v1/`.
@@ -298,13 +300,16 @@ pub struct Problem {
     pub problems: Vec<Report>,
 }
 
-/// The events of `GET /v1/events`; `?kinds=ready,session,request,approval` chooses.
+/// The events of `GET /v1/events`; `?kinds=ready,session,request,approval` chooses, and
+/// `&content=headers,queries,bodies` adds the content of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// At the beginning and after each change.
     Ready(Readiness),
     /// At the beginning and after each change.
     Session(Box<SessionReport>),
+    /// What was captured of the request whose record follows.
+    Content(Box<RequestContent>),
     /// A request has ended.
     Request(Box<RequestRecord>),
     /// A call waits for a person, or was decided: the number of changes so far.

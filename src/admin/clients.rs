@@ -63,7 +63,7 @@ pub(super) async fn change(
 /// Forgets what the tokens of clients stand for that are no longer there.
 fn forget_tokens(tokens: &TokenVault, clients: &Clients) {
     tokens.retain(|name| match name {
-        TableName::Anonymous => true,
+        TableName::Anonymous | TableName::Reader => true,
         TableName::Client(id) => clients.has(|it, _| it == id),
         TableName::Group(group) => clients.has(|_, it| it.share_tokens.as_ref() == Some(group)),
     });

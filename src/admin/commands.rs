@@ -97,7 +97,7 @@ pub(super) async fn forget(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Login, "logout"));
     context.session.log_out().await;
-    context.tokens.wipe();
+    context.wipe_content();
     Json(context.session_report_with_sources().await)
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn lock(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Lock, "lock"));
     context.session.lock().await;
-    context.tokens.wipe();
+    context.wipe_content();
     Json(context.session_report())
 }
 

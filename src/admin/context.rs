@@ -23,7 +23,7 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::with_profile_flag;
+use crate::config::{Redact, with_profile_flag};
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
@@ -61,6 +61,8 @@ pub struct RuntimeState {
     pub settings: BTreeMap<String, serde_json::Value>,
     /// The configuration in effect.
     pub keys: Arc<[ConfigValue]>,
+    /// The fields that are hidden from a reader of requests' content.
+    pub redact: Redact,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
 }
@@ -201,6 +203,12 @@ impl AdminContext {
     /// Renders an error with the commands in its hint for this profile.
     pub(super) fn error_response(&self, error: &impl crate::problem::Problem) -> Response {
         response_for_profile(error, &self.server.profile)
+    }
+
+    /// Forgets what requests held: the values behind tokens, and what was captured.
+    pub(super) fn wipe_content(&self) {
+        self.tokens.wipe();
+        self.telemetry.captures.wipe();
     }
 
     /// Records what an operator did.

@@ -17,6 +17,7 @@ mod checks;
 mod clients;
 mod commands;
 mod connection_slots;
+mod content;
 mod context;
 mod events;
 mod health;
@@ -152,6 +153,7 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
         .route("/v1/history", get(recorder::history))
+        .route("/v1/captures/{id}", get(content::show))
         .route("/v1/clients", get(clients::list).post(clients::change))
         .route("/v1/approvals", get(approvals::list).post(approvals::decide))
         .route("/v1/approvals/{id}", get(approvals::show))

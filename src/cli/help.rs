@@ -137,7 +137,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("nexudus-proxy unlock", &["nexudus-proxy unlock"]),
     (
         "nexudus-proxy tail",
-        &["nexudus-proxy tail", "nexudus-proxy tail --status 4xx --client agent"],
+        &[
+            "nexudus-proxy tail",
+            "nexudus-proxy tail --status 4xx --client agent",
+            "nexudus-proxy tail --har requests.har --with-queries",
+        ],
     ),
     ("nexudus-proxy ui", &["nexudus-proxy ui", "nexudus-proxy ui --no-open --read-only"]),
     (

@@ -224,6 +224,7 @@ fn runtime_state(config: &Config) -> RuntimeState {
         lifecycle: api::Lifecycle::Serving,
         settings: config.export(),
         keys: super::config_report::of_config(config),
+        redact: config.redact.clone(),
         restart_needed: vec![],
     }
 }

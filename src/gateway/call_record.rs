@@ -3,13 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request};
 
 use super::Gateway;
 use super::client_auth::ClientIdentity;
 use super::error::Error;
 use super::peer_identity::ConnectionPeer;
-use super::policy::Allowed;
+use super::policy::{Allowed, carries_login_material};
 use crate::approvals::Subject;
 use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
@@ -35,6 +36,15 @@ pub(super) struct Oversight {
     is_forwarded: bool,
     /// The code of a response of our own.
     pub(super) code: Option<&'static str>,
+    /// The bodies that a reader asks for.
+    pub(super) captured: Option<CapturedBodies>,
+}
+
+/// Says that the bodies of a request may be captured.
+#[derive(Debug)]
+pub(super) struct CapturedBodies {
+    /// The body of the request; `None` where it streams.
+    pub(super) request: Option<Bytes>,
 }
 
 /// Waits until a request is recorded.
@@ -78,6 +88,20 @@ impl CallRecord {
         let subject = Subject::of_call(target, bytes.unwrap_or_default());
         let ids = subject.ok().flatten().map(|subject| subject.ids).unwrap_or_default();
         Some(Box::pin(audited.begin(ids, bytes)))
+    }
+
+    /// Has the bodies captured, for a reader that asks for them: never those that hold a login.
+    pub(super) fn capture(&mut self, allowed: &Allowed, body: &ReplayBody) {
+        if carries_login_material(allowed.path()) {
+            return;
+        }
+        let request = match body {
+            ReplayBody::Empty => Some(Bytes::new()),
+            ReplayBody::Buffered(bytes, _) => Some(bytes.clone()),
+            ReplayBody::Streamed(_) => None,
+        };
+        let captured = Some(CapturedBodies { request });
+        self.oversight.get_or_insert_default().captured = captured;
     }
 
     /// Waits until a request to another host is recorded, as far as it is before it is sent.

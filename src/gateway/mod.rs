@@ -208,7 +208,9 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure_send(sending).await?;
+            let response = timing.measure_send(sending).await;
+            timing.set_connect_micros(allowed.connect_micros());
+            let response = response?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {

@@ -61,6 +61,9 @@ impl Gateway {
             timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
             // Only now `100 Continue` asks for the body: a slow client holds no permit meanwhile.
             let body = self.read_body(allowed, body, timing).await?;
+            if timing.is_exact() && sender.telemetry.captures.wants_bodies() {
+                record.capture(allowed, &body);
+            }
             if let Some(recording) = record.recording(allowed, &body) {
                 recording.await?;
             }

@@ -4,6 +4,7 @@
 //! a body that is no JSON at all becomes an error instead of a response that breaks off.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER};
@@ -19,6 +20,7 @@ use super::redacted_body::{Begun, RedactedBody};
 use super::response_body::ProxyBody;
 use crate::listen::insert_sandbox_headers;
 use crate::redact::{Redaction, ResponseRules, Rewriter};
+use crate::telemetry::ResponseInfo;
 
 /// How the response to one request is rewritten.
 pub(super) struct ResponseRedaction {
@@ -58,7 +60,10 @@ impl ResponseRedaction {
             return Ok(Response::from_parts(head, ProxyBody::full(Bytes::new())));
         }
         let rewritten = if is_json {
-            body.try_map_content(|content| rewrite(content, self.rewriter)).await
+            let replaced = Arc::<AtomicU64>::default();
+            let info = head.extensions.get_or_insert_default::<ResponseInfo>();
+            info.replaced = Some(replaced.clone());
+            body.try_map_content(|content| rewrite(content, self.rewriter, replaced)).await
         } else {
             None
         };
@@ -107,8 +112,12 @@ fn refused() -> Error {
 }
 
 /// Begins to rewrite the content; `None`: it is no JSON.
-async fn rewrite(content: Content, rewriter: Rewriter<ResponseRules>) -> Option<Content> {
-    match RedactedBody::begin(content, rewriter).await {
+async fn rewrite(
+    content: Content,
+    rewriter: Rewriter<ResponseRules>,
+    replaced: Arc<AtomicU64>,
+) -> Option<Content> {
+    match RedactedBody::begin(content, rewriter, replaced).await {
         Begun::NotJson => None,
         Begun::Whole(bytes) => Some(Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty()))),
         Begun::Rest(body) => Some(Content::Redacted(body)),

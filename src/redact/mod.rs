@@ -35,7 +35,7 @@ pub use json_redactor::{Error as JsonError, Rewriter};
 
 pub use self::category::Category;
 pub use self::fields::FieldRules;
-pub use self::query::QueryError;
+pub use self::query::{QueryError, redact_query};
 pub use self::record_kind::{RecordKind, UnplainPath};
 pub use self::resolve::{BodyResolver, ResolveError, resolve_query};
 pub use self::rules::ResponseRules;
@@ -76,6 +76,13 @@ impl Redaction {
         let location = location.strip_prefix(&origin).unwrap_or(location);
         let is_local = location.starts_with('/') && !location.starts_with("//");
         is_local && !location.contains(['?', '#']) && !free_text::is_changed(self, location)
+    }
+
+    /// Returns a text with tokens in the place of what is personal in it.
+    pub fn scrub(&self, text: &str) -> String {
+        let mut scrubbed = String::new();
+        let is_changed = free_text::scrub(self, text, false, &mut scrubbed);
+        if is_changed { scrubbed } else { text.to_owned() }
     }
 
     fn write_token(&self, category: Category, value: &str, out: &mut String) {

@@ -26,6 +26,8 @@ struct VaultInner {
 pub enum TableName {
     /// Clients without a key.
     Anonymous,
+    /// The person who reads what was captured of requests.
+    Reader,
     /// The client with this identifier.
     Client(String),
     /// The clients of this group.

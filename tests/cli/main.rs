@@ -24,6 +24,7 @@ mod doctor_login;
 mod effective_config;
 mod env;
 mod flags;
+mod har;
 mod hints;
 mod hints_login;
 mod homebrew;
