@@ -31,6 +31,7 @@ mod differential;
 mod draining;
 #[cfg(feature = "fleet")]
 mod fleet;
+mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;
 mod forwarded_fields;
