@@ -123,6 +123,7 @@ impl ProcessSetup {
     }
 
     /// Runs another command beside it; says whether it succeeded, and what it said.
+    #[cfg(feature = "fleet")]
     pub async fn run_to_end(&self, line: &str) -> (bool, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
         command.env_clear().envs(&self.environment).current_dir(self.home.path());
