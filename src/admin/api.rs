@@ -22,6 +22,7 @@ pub use self::records::{
     LogoutResult, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
+pub use crate::fleet::{FleetMember, FleetStatus};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::{RequestRecord, RequestTimes};
@@ -81,6 +82,9 @@ pub struct Status {
     pub throttle: ThrottleStatus,
     /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
+    /// The machines that share the session; `None`: this one is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
     /// The two certificate authorities.
     #[serde(default)]
     pub authorities: Vec<AuthorityReport>,

@@ -25,6 +25,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Redact, with_profile_flag};
 use crate::credentials::Credentials;
+use crate::fleet::{Fleet, FleetStatus};
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
 use crate::redact::TokenVault;
@@ -94,6 +95,8 @@ pub struct AdminState {
     pub has_key_outside_keychain: bool,
     /// The sources of the login.
     pub credentials: Credentials,
+    /// The member of a fleet that this machine is.
+    pub fleet: Option<Fleet>,
     /// The pace of requests to the API.
     pub throttle: Throttle,
     /// The pace of requests to each `[[host]]`.
@@ -164,6 +167,11 @@ impl AdminContext {
         let mut readiness = readiness(&self.session, lifecycle);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
+    }
+
+    /// Describes the fleet, where this machine is in one.
+    pub(super) fn fleet_status(&self) -> Option<FleetStatus> {
+        self.fleet.as_ref().map(Fleet::status)
     }
 
     /// Describes the certificate authorities.

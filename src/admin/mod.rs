@@ -20,6 +20,7 @@ mod connection_slots;
 mod content;
 mod context;
 mod events;
+mod fleet;
 mod health;
 mod health_probes;
 mod history;
@@ -170,6 +171,8 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/refresh", post(commands::refresh))
         .route("/v1/login", post(commands::login))
         .route("/v1/forget", post(commands::forget))
+        .route("/v1/fleet", get(fleet::status))
+        .route("/v1/fleet/leave", post(fleet::leave))
         .route("/v1/lock", post(commands::lock))
         .route("/v1/unlock", post(commands::unlock))
 }

@@ -9,7 +9,7 @@ use super::daemon_client::{
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
-use super::{CliError, Printer, serve, status};
+use super::{CliError, Printer, fleet, serve, status};
 use crate::admin::api::ReloadResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
@@ -75,9 +75,28 @@ pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
     print_session(&session, done, globals, print)
 }
 
+/// The arguments of `lock`.
+#[derive(clap::Args, Debug)]
+pub(super) struct LockArgs {
+    /// Lock this machine alone, where several share the session
+    #[arg(long)]
+    here: bool,
+    /// Lock all machines that share the session without asking
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Has the daemon drop its token until it is unlocked.
-pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    set_locked(true, "locked", globals, print)
+pub(super) fn lock(
+    options: &LockArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    if options.here {
+        return set_locked("/v1/lock?here=true", "locked here", globals, print);
+    }
+    fleet::confirm_for_all("locks", options.yes, globals, print)?;
+    set_locked("/v1/lock", "locked", globals, print)
 }
 
 /// Has the daemon get a token again. A locked keychain is opened first: only a command may show a
@@ -85,7 +104,7 @@ pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError>
 pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let keychain = open_keychain(globals, print);
     let done = if keychain.is_ok() { "unlocked" } else { "no longer locked by `lock`" };
-    match set_locked(false, done, globals, print) {
+    match set_locked("/v1/unlock", done, globals, print) {
         // Without a daemon or a state there was nothing to unlock but the keychain.
         Err(error) if error.exit_code() == ExitCode::NotRunning && keychain.is_err() => {}
         other => other?,
@@ -113,14 +132,14 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
 
 /// Locks or unlocks the running daemon; without one, stores the flag for the next start.
 fn set_locked(
-    locked: bool,
+    path: &str,
     done: &str,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
-    let path = if locked { "/v1/lock" } else { "/v1/unlock" };
+    let locked = path != "/v1/unlock";
     serve::control_runtime()?.block_on(async {
         match say_waiting(print, DAEMON, post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),

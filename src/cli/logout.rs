@@ -10,7 +10,7 @@ use super::daemon_client::{
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
-use super::{CliError, Printer, serve};
+use super::{CliError, Printer, fleet, serve};
 use crate::admin::api::LogoutResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
@@ -26,6 +26,9 @@ pub(super) struct LogoutArgs {
     /// Also delete this installation's refresh tokens at Nexudus, where the account may
     #[arg(long)]
     revoke: bool,
+    /// End the session of all machines that share it without asking
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     keys: ConfigOverrides,
 }
@@ -40,6 +43,7 @@ pub(super) fn run(
     refuse_origin(&overrides)?;
     let loaded = globals.load_and_warn(overrides, print)?;
     process::harden();
+    fleet::confirm_for_all("ends", options.yes, globals, print)?;
     let done =
         serve::control_runtime()?.block_on(clear(&loaded, options.revoke, globals, print))?;
     if globals.json {

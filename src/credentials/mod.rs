@@ -8,6 +8,7 @@ mod authority_key;
 mod authority_sealer;
 mod command;
 mod environment;
+mod fleet_secrets;
 mod key_file;
 mod keychain;
 #[cfg(target_os = "linux")]
@@ -28,6 +29,7 @@ use std::fmt;
 
 pub use self::authority_key::AuthorityKey;
 pub use self::authority_sealer::AuthoritySealer;
+pub use self::fleet_secrets::{FleetKey, FleetSecretError, FleetSecrets};
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::private_file::FileError;
 pub use self::resolver::Credentials;
@@ -81,7 +83,8 @@ pub struct ResolvedLogin {
 /// Environment variables that no child inherits: those that may hold a secret, and those by which
 /// the service manager speaks to this process alone. Those that name directories or credentials
 /// stay, because a command may be there to read them.
-pub const PRIVATE_ENV_VARIABLES: [&str; 12] = [
+pub const PRIVATE_ENV_VARIABLES: [&str; 13] = [
+    "NEXUDUS_FLEET_PASSWORD",
     "NEXUDUS_PASSWORD",
     "NEXUDUS_TOTP",
     "LISTEN_FDNAMES",

@@ -29,6 +29,8 @@ mod dead_connections;
 mod diagnostics;
 mod differential;
 mod draining;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;

@@ -26,7 +26,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("kernel", &["children", "peer"]),
     ("world", &["ca", "credentials", "listen", "service", "upstream"]),
     ("tunnels", &["forward_proxy"]),
-    ("shared", &["approvals", "audit", "clients", "redact", "throttle"]),
+    ("shared", &["approvals", "audit", "clients", "fleet", "redact", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
@@ -72,6 +72,7 @@ const OWNED: &[(&str, &[&str])] = &[
         "tokio::spawn(",
         &[
             "daemon/",
+            "fleet/handle.rs",
             "run/",
             "session/spawn.rs",
             "throttle/",
@@ -79,7 +80,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "upstream/h2_conn.rs",
         ],
     ),
-    ("JoinSet::new(", &["daemon/", "run/", "upstream/connector.rs"]),
+    ("JoinSet::new(", &["daemon/", "fleet/member_task.rs", "run/", "upstream/connector.rs"]),
     (
         "spawn_blocking(",
         &[
@@ -108,6 +109,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "cli/ui/",
             "clients/",
             "credentials/",
+            "fleet/convert.rs",
             "gateway/client_auth.rs",
             "run/",
             "secret/",
@@ -127,6 +129,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "credentials/keyutils.rs",
             "credentials/sealed_login.rs",
             "credentials/totp_secret.rs",
+            "fleet/convert.rs",
             "run/client.rs",
             "secret/",
             "session/refresh/token_response.rs",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apart::ApartPhase;
+use super::commands::Command;
 use super::{Member, Note, Now};
 use crate::call::{Call, Place, Reply, Snapshot};
 use crate::decide::{Block, Candidate, Decision, View, decide, with_another_try};
@@ -59,10 +60,21 @@ impl Member {
         matches!(self.phase, Phase::Posting { .. } | Phase::Post { .. })
     }
 
+    /// Makes the pair due, and gives a login that was refused another chance.
+    pub(super) fn renew(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.due = Duration::ZERO;
+        }
+        self.work_at = Duration::ZERO;
+        self.blocked = None;
+    }
+
     /// Proves a login that a person gave, as soon as no other work is under way.
     pub(super) fn begin_login(&mut self) {
         self.login_wanted = true;
         self.blocked = None;
+        // A logout that the engine has not heard of yet was before this login.
+        self.commands.retain(|command| *command != Command::Logout);
     }
 
     /// Chooses the next call of the work, if there is one.
@@ -212,7 +224,12 @@ impl Member {
             Settle::PasswordRefused(_) | Settle::NotTried => {
                 return self.settle(lease, settle, now);
             }
-            Settle::Login => return self.prove_login(lease, stands(snapshot)),
+            Settle::Login => {
+                return match self.brought.take() {
+                    Some(session) => self.bring(lease, session, now),
+                    None => self.prove_login(lease, stands(snapshot)),
+                };
+            }
             Settle::Nothing => {}
         }
         let view = self.view(served, now);
@@ -331,7 +348,7 @@ impl Member {
         self.work_at = now.boot + self.backoff();
     }
 
-    fn write_attempts(&mut self, lease: Lease, attempts: Attempts) {
+    pub(super) fn write_attempts(&mut self, lease: Lease, attempts: Attempts) {
         self.local.attempts.raise(lease.fence(), attempts);
         self.put(Place::Registers, "attempts", lease.fence(), &attempts);
         self.changed();

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Origin, Paths};
 use crate::credentials::{self, Credentials};
 use crate::daemon::{self, StandaloneSession};
+use crate::fleet::FleetError;
 use crate::problem::ExitCode;
 use crate::session::{self, CurrentUser, CurrentUserError};
 
@@ -99,6 +100,10 @@ pub(in crate::cli) async fn fetch_user(
     paths: &Paths,
     on_wait: impl Fn(std::time::Duration),
 ) -> Result<Result<CurrentUser, CurrentUserError>, daemon::Error> {
+    // Only a member may spend what the members share.
+    if config.fleet.engine.is_some() {
+        return Err(FleetError::NeedsMember.into());
+    }
     let issuer = daemon::token_client(config)?;
     let credentials = daemon::credentials(config, paths);
     let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());

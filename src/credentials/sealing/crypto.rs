@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Login,
     /// The issuing key of a certificate authority.
     Authority,
+    /// What a member of a fleet keeps.
+    Member,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
             Self::Session => b"session file 1",
             Self::Login => b"login file 1",
             Self::Authority => b"certificate authority file 1",
+            Self::Member => b"fleet member file 1",
         }
     }
 }
