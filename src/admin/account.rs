@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 
 use super::api::LogoutResult;
+use super::commands::wipe_tokens;
 use super::context::AdminContext;
 use super::problem::AdminError;
 use crate::audit::{AuditEvent, AuditRecord};
@@ -37,6 +38,7 @@ pub(super) async fn logout(
         .map(|origin| (origin.to_string(), origin))
         .collect();
     context.session.log_out().await;
+    wipe_tokens(&context).await;
     let files = session::remove_all(directory, &context.clock).await;
     let others: Vec<_> = origins.iter().map(|(_, origin)| origin.clone()).collect();
     let sealed = context.credentials.clear_files();

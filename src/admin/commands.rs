@@ -97,7 +97,7 @@ pub(super) async fn forget(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Login, "logout"));
     context.session.log_out().await;
-    context.tokens.wipe();
+    wipe_tokens(&context).await;
     Json(context.session_report_with_sources().await)
 }
 
@@ -107,8 +107,15 @@ pub(super) async fn lock(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Lock, "lock"));
     context.session.lock().await;
-    context.tokens.wipe();
+    wipe_tokens(&context).await;
     Json(context.session_report())
+}
+
+/// Forgets what tokens stand for, also on disk.
+pub(super) async fn wipe_tokens(context: &AdminContext) {
+    let tokens = context.tokens.clone();
+    // A panic was told where it happened.
+    let _ = tokio::task::spawn_blocking(move || tokens.wipe()).await;
 }
 
 pub(super) async fn unlock(

@@ -4,8 +4,8 @@
 //! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of
 //! names. `free_text`: e-mail addresses, telephone numbers and addresses of other hosts inside of
 //! texts. `query`: which filters tell nothing. `json-redactor` (the workspace member `redactor/`)
-//! reads the JSON; `rules` lends it these decisions. `tokens` keeps what a token stands for, in memory
-//! alone.
+//! reads the JSON; `rules` lends it these decisions. `tokens` keeps what a token stands for, and
+//! `token_store` keeps that over a restart, sealed.
 
 mod category;
 mod dates;
@@ -15,9 +15,13 @@ mod free_text;
 mod names;
 mod phone;
 mod query;
+mod remembered;
 mod resolve;
 mod rules;
+mod table_name;
 mod tables;
+mod token_file;
+mod token_store;
 mod tokens;
 mod vault;
 
@@ -30,8 +34,10 @@ pub use self::fields::FieldRules;
 pub use self::query::QueryError;
 pub use self::resolve::{BodyResolver, ResolveError, resolve_query};
 pub use self::rules::ResponseRules;
+pub use self::table_name::TableName;
+pub use self::token_store::{erase as erase_tokens, erase_unused as erase_unused_tokens};
 pub use self::tokens::{TokenTable, UnknownToken};
-pub use self::vault::{Redactor, TableName, TokenVault};
+pub use self::vault::{Redactor, TokenVault};
 use crate::config::{Origin, RedactMode};
 
 /// What one redacted client may see.
@@ -42,6 +48,8 @@ pub struct Redaction {
     fields: Arc<FieldRules>,
     tokens: Arc<TokenTable>,
     origin: Arc<Origin>,
+    /// The hour in which the request came.
+    hour: u32,
 }
 
 impl Redaction {
@@ -66,7 +74,7 @@ impl Redaction {
     }
 
     fn write_token(&self, category: Category, value: &str, out: &mut String) {
-        self.tokens.write_token(category, value, self.can_resolve, out);
+        self.tokens.write_token_at(self.hour, category, value, self.can_resolve, out);
     }
 }
 

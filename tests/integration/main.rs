@@ -29,6 +29,7 @@ mod dead_connections;
 mod diagnostics;
 mod differential;
 mod draining;
+mod durable_tokens;
 mod forward_attacks;
 mod forward_proxy;
 mod forwarded_fields;

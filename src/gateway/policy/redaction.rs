@@ -47,6 +47,15 @@ impl Policy {
         Self { redactor, anonymous_redact: anonymous, ..self }
     }
 
+    /// Returns the tokens of a redacted client as long as those of an earlier process are not read.
+    pub(in crate::gateway) fn unread_tokens(&self, client: &ClientIdentity) -> Option<TokenVault> {
+        let is_redacted = match client {
+            ClientIdentity::Anonymous => self.anonymous_redact != RedactMode::Off,
+            ClientIdentity::Client(client) => client.policy().redaction.is_active(),
+        };
+        Some(self.redactor.vault()).filter(|it| is_redacted && !it.is_settled()).cloned()
+    }
+
     /// Checks the head of a redacted client's request, and puts the values of its tokens into its
     /// query.
     pub(super) fn redact_request(
