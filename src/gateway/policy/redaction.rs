@@ -1,7 +1,7 @@
 //! Which clients get redacted responses, and what their requests may ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Uri;
 use http::request::Parts;
@@ -24,9 +24,16 @@ pub(in crate::gateway) struct RequestRedaction {
     redaction: Arc<Redaction>,
     /// Whether values took the places of tokens in the request: Nexudus may repeat them.
     has_resolved: AtomicBool,
+    /// Counts the values that are hidden in the response.
+    redactions: Arc<AtomicU64>,
 }
 
 impl RequestRedaction {
+    /// Returns what counts the values that are hidden in the response.
+    pub(in crate::gateway) fn redactions(&self) -> &Arc<AtomicU64> {
+        &self.redactions
+    }
+
     pub(in crate::gateway) fn redaction(&self) -> &Arc<Redaction> {
         &self.redaction
     }
@@ -83,7 +90,8 @@ impl Policy {
                 Some(PathAndQuery::try_from(target).map_err(|_| ResolveError::Unreadable)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ResolveError::Unreadable)?;
         }
-        Ok(Some(Box::new(RequestRedaction { redaction, has_resolved })))
+        let redactions = Arc::default();
+        Ok(Some(Box::new(RequestRedaction { redaction, has_resolved, redactions })))
     }
 
     fn redaction(&self, client: &ClientIdentity) -> Option<Arc<Redaction>> {
