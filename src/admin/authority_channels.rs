@@ -1,4 +1,4 @@
-//! What the admin surface shares with the keeper of the certificate authorities.
+//! The channels between the admin surface and the keeper of the certificate authorities.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -14,13 +14,13 @@ use crate::config::with_profile_flag;
 pub struct Authorities {
     /// The authorities in use.
     pub live: LiveAuthorities,
-    /// What the keeper knows beside them, in the order of [`AuthorityKind::ALL`].
+    /// The keeper's notes on them, in the order of [`AuthorityKind::ALL`].
     pub notes: watch::Receiver<Vec<AuthorityNote>>,
     /// Where the keeper takes commands.
     pub commands: mpsc::Sender<AuthorityCommand>,
 }
 
-/// What the keeper knows of one authority, beside the authority itself.
+/// The keeper's note on one authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityNote {
     /// Which one.

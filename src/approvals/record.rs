@@ -1,4 +1,4 @@
-//! What a person is shown of a call that waits: the JSON of the admin surface.
+//! A call that waits, as the admin surface shows it to a person: JSON.
 
 use std::time::Duration;
 

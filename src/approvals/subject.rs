@@ -1,6 +1,9 @@
 //! The record that a call is about: what to ask Nexudus for, so that a person reads a name beside a
 //! number.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
 use crate::config::COMMAND_SEGMENT;
@@ -18,34 +21,46 @@ pub struct Subject {
     pub command: Option<String>,
 }
 
+/// Why it is not clear which records a call is about: it names them in two places, or not as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnclearSubject;
+
 impl Subject {
-    /// Finds what a call is about: `…/coworkers/5`, a command with `Ids`, or a write with `Id`.
-    pub fn of_call(target: &str, body: &[u8]) -> Option<Self> {
-        let path = target.split('?').next().unwrap_or_default().trim_end_matches('/');
+    /// Finds what a call is about: `…/coworkers/5`, a command with `Ids`, or a write with `Id`. Which
+    /// of two names Nexudus takes is unknown, so that a call with two is about neither.
+    ///
+    /// # Errors
+    ///
+    /// [`UnclearSubject`].
+    pub fn of_call(target: &str, body: &[u8]) -> Result<Option<Self>, UnclearSubject> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = path.trim_end_matches('/');
         // Only a plain path is read as one: another is shown as it is.
         let is_plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-');
         if !path.starts_with("/api/") || !path.bytes().all(is_plain) {
-            return None;
+            return Ok(None);
         }
-        let (before, last) = path.rsplit_once('/')?;
+        let Some((before, last)) = path.rsplit_once('/') else { return Ok(None) };
         let is_command = last.eq_ignore_ascii_case(COMMAND_SEGMENT);
-        let (collection, ids) = if let Ok(id) = last.parse() {
-            (before, vec![id])
-        } else if is_command {
-            (before, numbers(body, "ids"))
-        } else {
-            (path, numbers(body, "id"))
+        let in_path = last.parse().ok();
+        let collection = if is_command || in_path.is_some() { before } else { path };
+        if collection.matches('/').count() < 3 {
+            return Ok(None);
+        }
+        let named_in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| is_id(&name));
+        let members = members(body).ok_or(UnclearSubject)?;
+        let in_body = ids_of(&members)?;
+        let ids = match (in_path, in_body) {
+            _ if named_in_query => return Err(UnclearSubject),
+            (Some(id), Some(others)) if others != [id] => return Err(UnclearSubject),
+            (Some(id), _) => vec![id],
+            (None, Some(ids)) => ids,
+            (None, None) => return Ok(None),
         };
-        let command = is_command.then(|| text(body, "key")).flatten();
-        let kind = singular(collection.rsplit('/').next()?);
-        let is_collection = collection.matches('/').count() >= 3;
-        (is_collection && !ids.is_empty()).then(|| Self {
-            kind,
-            collection: collection.to_owned(),
-            ids,
-            command,
-        })
+        let command = is_command.then(|| command_of(&members)).flatten();
+        let kind = singular(collection.rsplit('/').next().unwrap_or_default());
+        Ok(Some(Self { kind, collection: collection.to_owned(), ids, command }))
     }
 
     /// Returns the paths to ask for names, and how many records are left out.
@@ -64,8 +79,8 @@ impl Subject {
     }
 }
 
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<_> = self.ids.iter().take(MAX_LOOKUPS).map(u64::to_string).collect();
         write!(f, "{} {}", self.kind, ids.join(", "))?;
         match self.ids.len().saturating_sub(MAX_LOOKUPS) {
@@ -75,26 +90,62 @@ impl std::fmt::Display for Subject {
     }
 }
 
-/// Returns the numbers of a member of a JSON object.
-fn numbers(body: &[u8], name: &str) -> Vec<u64> {
-    match member(body, name) {
-        Some(Json::Array(items)) => items.iter().filter_map(Json::as_u64).collect(),
-        Some(value) => value.as_u64().into_iter().collect(),
-        None => vec![],
+/// Returns the members of a JSON object, each of them; `None` for a body that is none, and not empty.
+fn members(body: &[u8]) -> Option<Vec<(String, Json)>> {
+    if body.is_empty() {
+        return Some(vec![]);
     }
+    serde_json::from_slice::<Members>(body).ok().map(|members| members.0)
 }
 
-/// Returns the text of a member of a JSON object.
-fn text(body: &[u8], name: &str) -> Option<String> {
-    Some(member(body, name)?.as_str()?.to_owned())
+/// Returns the numbers of the records that a body names, if it names any.
+fn ids_of(members: &[(String, Json)]) -> Result<Option<Vec<u64>>, UnclearSubject> {
+    let mut named = members.iter().filter(|(name, _)| is_id(name));
+    let Some((_, value)) = named.next() else { return Ok(None) };
+    if named.next().is_some() {
+        return Err(UnclearSubject);
+    }
+    let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let ids: Option<Vec<u64>> = items.iter().map(Json::as_u64).collect();
+    ids.filter(|ids| !ids.is_empty()).map(Some).ok_or(UnclearSubject)
 }
 
-/// Returns the one member of this name, which is compared as Nexudus compares it.
-fn member(body: &[u8], name: &str) -> Option<Json> {
-    let Ok(Json::Object(members)) = serde_json::from_slice(body) else { return None };
-    let mut found = members.into_iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-    let (_, value) = found.next()?;
-    found.next().is_none().then_some(value)
+/// Says whether a member or a field names records; Nexudus compares names without regard to case.
+fn is_id(name: &str) -> bool {
+    let name = name.trim().trim_end_matches("[]");
+    name.eq_ignore_ascii_case("id") || name.eq_ignore_ascii_case("ids")
+}
+
+/// Returns the key of a command, if one member names it.
+fn command_of(members: &[(String, Json)]) -> Option<String> {
+    let mut named = members.iter().filter(|(name, _)| name.eq_ignore_ascii_case("key"));
+    let (_, key) = named.next()?;
+    named.next().is_none().then(|| key.as_str().map(str::to_owned)).flatten()
+}
+
+/// The members of an object, also those of one name.
+struct Members(Vec<(String, Json)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = vec![];
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
 }
 
 /// Returns the singular of the name of a collection, as far as English is regular.
@@ -147,14 +198,36 @@ mod tests {
             ),
             ("/api/spaces/businesses", r#"{"Id":9,"Name":"x"}"#, Some("business 9")),
             ("/api/sys/currencies/3", "", Some("currency 3")),
-            ("/api/spaces/coworkers", r#"{"Id":1,"id":2}"#, None),
+            ("/api/spaces/coworkers/5", r#"{"Id":5,"Name":"x"}"#, Some("coworker 5")),
             ("/api/spaces/coworkers", "", None),
             ("/api/spaces/coworkers/../x/5", "", None),
             ("/api/x/5", "", None),
             ("/api/spaces/co%77orkers/5", "", None),
         ] {
-            let subject = Subject::of_call(target, body.as_bytes());
+            let subject = Subject::of_call(target, body.as_bytes()).unwrap();
             assert_eq!(subject.map(|it| it.to_string()).as_deref(), said, "{target} {body}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_names_records_twice_or_oddly_is_about_none() {
+        for (target, body) in [
+            ("/api/spaces/coworkers", r#"{"Id":1,"id":2}"#),
+            ("/api/spaces/coworkers/runcommand", r#"{"Ids":[1,"2","3"]}"#),
+            ("/api/spaces/coworkers/runcommand", r#"{"Ids":[66],"Ids":[1]}"#),
+            ("/api/spaces/coworkers/runcommand", r#"{"Ids":[]}"#),
+            ("/api/spaces/coworkers/runcommand", r#"{"Ids":[1],"Id":2}"#),
+            ("/api/spaces/coworkers/runcommand?Ids=77", r#"{"Ids":[1]}"#),
+            ("/api/spaces/coworkers/runcommand?%69ds[]=77", r#"{"Ids":[1]}"#),
+            ("/api/spaces/coworkers/1", r#"{"Id":66}"#),
+            ("/api/spaces/coworkers/1", r#"{"Id":1.0}"#),
+            ("/api/spaces/coworkers/1", "Id=66"),
+            ("/api/spaces/coworkers/1", r#"[{"Id":66}]"#),
+            ("/api/spaces/coworkers/1?id=66", ""),
+            ("/api/spaces/coworkers/1", "\u{feff}{\"Id\":66}"),
+        ] {
+            let subject = Subject::of_call(target, body.as_bytes());
+            assert_eq!(subject, Err(UnclearSubject), "{target} {body}");
         }
     }
 

@@ -88,6 +88,35 @@ fn a_no_and_silence_last_for_a_while() {
 }
 
 #[test]
+fn a_call_that_was_refused_is_approved_only_once_it_is_shown_again() {
+    let (approvals, hand) = stage();
+    let sent = || poll(pin!(approvals.wait(&call())));
+    assert!(sent().is_pending());
+    let denied = only_id(&approvals);
+    approvals.decide(&denied, Decision::Deny).unwrap();
+    assert!(matches!(approvals.decide(&denied, ONCE), Err(Error::Missing { .. })));
+
+    hand.advance(TIMEOUT);
+    assert!(sent().is_pending());
+    let late = only_id(&approvals);
+    hand.advance(TIMEOUT);
+    assert!(matches!(approvals.decide(&late, ONCE), Err(Error::Missing { .. })));
+    assert!(matches!(sent(), Poll::Ready(Err(Error::Late { .. }))));
+}
+
+#[test]
+fn a_call_that_names_its_records_unclearly_says_so() {
+    let (approvals, _hand) = stage();
+    let body = br#"{"Id":66}"#;
+    assert!(poll(pin!(approvals.wait(&Call { body, ..call() }))).is_pending());
+
+    let record = approvals.show(&only_id(&approvals)).unwrap();
+
+    assert_eq!((record.subject, record.name), (None, None));
+    assert!(record.name_error.unwrap().contains("read all of it"));
+}
+
+#[test]
 fn a_yes_that_is_not_used_in_time_is_void() {
     let (approvals, hand) = stage();
     assert!(poll(pin!(approvals.wait(&call()))).is_pending());

@@ -11,7 +11,7 @@ use super::call::{Call, CallHash, Caller};
 use super::error::Error;
 use super::record::{ApprovalPhase, ApprovalRecord, Decision, WaitingCalls};
 use super::standing::StandingPermissions;
-use super::subject::Subject;
+use super::subject::{Subject, UnclearSubject};
 use crate::clock::Timestamp;
 use crate::config;
 
@@ -127,6 +127,10 @@ impl WaitingCallTable {
             return Err(Error::NoMemory);
         }
         let id: Arc<str> = new_id().into();
+        let (subject, name) = match Subject::of_call(call.target, call.body) {
+            Ok(subject) => (subject, None),
+            Err(UnclearSubject) => (None, Some(Err(UNCLEAR.to_owned()))),
+        };
         let text = |values: &[&[u8]]| {
             let texts: Vec<_> = values.iter().map(|it| String::from_utf8_lossy(it)).collect();
             (!texts.is_empty()).then(|| texts.join(", "))
@@ -146,8 +150,8 @@ impl WaitingCallTable {
             content_encoding: text(&call.content_encodings),
             body: call.body.into(),
             rules: call.rules.clone(),
-            subject: Subject::of_call(call.target, call.body),
-            name: None,
+            subject,
+            name,
         });
         Ok(id)
     }
@@ -161,8 +165,11 @@ impl WaitingCallTable {
     ) -> Result<ApprovalRecord, Error> {
         self.expire(now);
         let has_ended = decision == Decision::Deny && self.standing.end(id);
+        // Of a call that was refused the body is gone: a person would say yes to what is not shown.
+        let is_yes = matches!(decision, Decision::Approve { .. });
         let timeout = self.limits.timeout;
-        let Some(call) = self.calls.iter_mut().find(|it| *it.id == *id) else {
+        let mut known = self.calls.iter_mut().filter(|it| !is_yes || !it.is_refused());
+        let Some(call) = known.find(|it| *it.id == *id) else {
             let ended = ApprovalRecord {
                 id: id.to_owned(),
                 phase: ApprovalPhase::Denied,
@@ -201,7 +208,7 @@ impl WaitingCallTable {
                 it.phase = ApprovalPhase::Late;
                 it.until += timeout;
             }
-            if matches!(it.phase, ApprovalPhase::Late | ApprovalPhase::Denied) {
+            if it.is_refused() {
                 it.body = Box::default();
             }
             it.until > now.boot
@@ -210,12 +217,10 @@ impl WaitingCallTable {
     }
 
     fn drop_old_refusals(&mut self) {
-        let is_over =
-            |it: &WaitingCall| matches!(it.phase, ApprovalPhase::Late | ApprovalPhase::Denied);
-        let mut surplus =
-            self.calls.iter().filter(|it| is_over(it)).count().saturating_sub(MAX_REFUSALS);
+        let refusals = self.calls.iter().filter(|it| it.is_refused()).count();
+        let mut surplus = refusals.saturating_sub(MAX_REFUSALS);
         self.calls.retain(|it| {
-            let is_dropped = surplus > 0 && is_over(it);
+            let is_dropped = surplus > 0 && it.is_refused();
             surplus -= usize::from(is_dropped);
             !is_dropped
         });
@@ -247,6 +252,11 @@ impl WaitingCallTable {
 }
 
 impl WaitingCall {
+    /// Says whether the call was refused, by a person or by time.
+    fn is_refused(&self) -> bool {
+        matches!(self.phase, ApprovalPhase::Late | ApprovalPhase::Denied)
+    }
+
     fn record(&self, now: Timestamp, with_body: bool) -> ApprovalRecord {
         let text = std::str::from_utf8(&self.body).ok().filter(|_| with_body);
         let is_binary = with_body && text.is_none();
@@ -286,6 +296,9 @@ fn new_id() -> String {
     rand::fill(&mut random).expect("the system has random numbers, or TLS would not work either");
     random.map(|byte| char::from(LETTERS[usize::from(byte & 31)])).iter().collect()
 }
+
+/// The note in the place of a record's name.
+const UNCLEAR: &str = "the call does not say clearly which records it is about: read all of it";
 
 /// Most calls of one client that wait: more would be approved without being read.
 const MAX_WAITING: usize = 5;

@@ -43,7 +43,8 @@ pub struct CallOutcome {
 
 impl AuditedCall {
     pub(super) fn new(audit: Audit, record: AuditRecord, peer: Arc<PeerInfo>) -> Self {
-        let is_write = !matches!(record.method.as_deref(), Some("GET" | "HEAD" | "OPTIONS"));
+        let is_write =
+            !matches!(record.method.as_deref(), Some("GET" | "HEAD" | "OPTIONS" | "CONNECT"));
         let (is_recorded, place) = (is_write, None);
         let (has_begun, redactions) = (false, None);
         Self { audit, record, peer, place, is_write, is_recorded, has_begun, redactions }
@@ -148,7 +149,7 @@ fn program(peer: &PeerInfo) -> Option<String> {
 }
 
 /// The codes of calls that were not sent because they may not be.
-const REFUSALS: [&str; 2] = ["guard.", "policy."];
+const REFUSALS: [&str; 3] = ["guard.", "policy.", "forward.denied"];
 
 /// How long a write may wait for a record that is required: a disk that spins up.
 const REQUIRED_WAIT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What a TLS server of ours needs for one name: a certificate of a day, in memory alone.
+//! Certificates for our TLS servers: one per name, valid for a day, in memory alone.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -134,7 +134,7 @@ fn decide(
         return print.json(&json!(decided));
     }
     if decision.approve && !globals.quiet {
-        print.note("the call is sent when its client sends it again");
+        print.note("a call that is still held is sent now; another when its client sends it again");
     }
     Ok(())
 }

@@ -33,27 +33,28 @@ enum ClientAction {
     Add {
         /// The name in logs and in `client list`
         name: String,
-        #[command(flatten)]
-        limits: client_limits::LimitArgs,
         /// Print beside it a text for the instructions of an agent that gets the key
         #[arg(long)]
         guide: bool,
         /// Let web pages of this origin send requests with the key, e.g. http://localhost:5173
         #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
         origin: Option<WebOrigin>,
+        // Last: its headings would go on.
+        #[command(flatten)]
+        limits: client_limits::LimitArgs,
     },
     /// Change the limits of a client; the key stays
     Set {
         /// The name of the client
         name: String,
-        #[command(flatten)]
-        limits: client_limits::LimitArgs,
         /// Let web pages of this origin, and of no other, send requests with the key
         #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
         origin: Option<WebOrigin>,
         /// Remove this limit first; may be repeated
         #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
         clear: Vec<ClearedLimit>,
+        #[command(flatten)]
+        limits: client_limits::LimitArgs,
     },
     /// Give a client a new key and print it, once; the old one is worthless at once
     Rotate {

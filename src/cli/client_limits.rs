@@ -24,7 +24,7 @@ pub(super) struct LimitArgs {
     /// Nothing that deletes: DELETE, and commands that delete, cancel, void or refund
     #[arg(long)]
     no_delete: bool,
-    /// What one of these rules is about waits for a person; may be repeated
+    /// Hold calls that this rule matches until a person approves; may be repeated
     #[arg(long, value_name = "RULE", value_parser = rule)]
     ask: Vec<Rule>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct LimitArgs {
     redaction: RedactionArgs,
 }
 
-/// What a client may use in a span of time, which begins with the first use.
+/// Budgets of a client: each for a span of time that begins with the first use.
 #[derive(clap::Args, Clone, Debug)]
 struct BudgetArgs {
     /// So many requests that may change something, e.g. 50/day

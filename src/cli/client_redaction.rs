@@ -4,7 +4,7 @@ use super::Printer;
 use crate::clients::{ClientPolicy, Limit, RedactionPolicy};
 use crate::config::{AnonymousAccess, Config, RedactMode};
 
-/// What is hidden from a client.
+/// The flags that hide personal values from a client.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Redaction")]
 pub(super) struct RedactionArgs {

@@ -34,13 +34,11 @@ impl CurrentUser {
             None => "unknown",
         };
         print.line(&self.title())?;
-        let mut rows = vec![
+        let rows = [
             ["Profile".to_owned(), profile.to_owned()],
+            ["Upstream".to_owned(), upstream.to_string()],
             ["API access".to_owned(), access.to_owned()],
         ];
-        if *upstream != Origin::nexudus() {
-            rows.insert(1, ["Upstream".to_owned(), upstream.to_string()]);
-        }
         print.table(&rows, "")?;
         print.table(
             &[

@@ -320,7 +320,7 @@ fn ambiguous(why: &str) -> LoginError {
     LoginError::Ambiguous(Cause::new(why))
 }
 
-/// What a second line is for.
+/// The end of the error about a second line.
 const STDIN_TOTP: &str = ": a 2FA secret takes --totp-secret-stdin";
 
 /// The holder of the lock that the session file may have to wait for.

@@ -105,7 +105,7 @@ pub(super) fn hint(explained: &Explanation, method: &str) -> Option<String> {
     Some(format!("The methods that are forwarded: {}.", METHODS.join(" ")))
 }
 
-/// What is forwarded, as the Allow header has it.
+/// The methods that are forwarded, in the order of the Allow header.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Refuses a command on a path that takes none: the verdict would leave the command out.

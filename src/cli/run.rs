@@ -30,11 +30,12 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "HOST[:PORT]", requires = "isolate")]
     also: Vec<String>,
     #[command(flatten)]
-    limits: client_limits::LimitArgs,
-    #[command(flatten)]
     upstream: UpstreamOverrides,
-    /// The command and its arguments, after `--`
-    #[arg(required = true, last = true, value_name = "CMD")]
+    // Behind the others: its headings would go on.
+    #[command(flatten)]
+    limits: client_limits::LimitArgs,
+    /// The command and its arguments; `--` before it is the end of our own options
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 

@@ -21,7 +21,7 @@ pub struct Client {
     pub(super) shared: Arc<ClientContext>,
 }
 
-/// What a request uses beside its place in the rate and in the number of all requests.
+/// The use of a request beside its place in the rate and in the number of all requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientUse {
     /// Whether it may change something.

@@ -20,7 +20,7 @@ pub struct ClientPolicy {
     pub allow: RuleSet,
     /// None of these rules may match a request.
     pub deny: RuleSet,
-    /// What one of these rules matches waits for a person, and is allowed then.
+    /// A call that one of these rules matches waits for a person, who may allow it.
     pub ask: RuleSet,
     /// The budgets: an amount in a span of time.
     pub budgets: Budgets,

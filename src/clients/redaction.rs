@@ -1,10 +1,10 @@
-//! What a client may see: the part of its policy that is about responses.
+//! The part of a client's policy that is about responses.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::RedactMode;
 
-/// What is hidden from a client, and what becomes of its tokens.
+/// The redaction of a client's responses, and the group that shares its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedactionPolicy {

@@ -104,11 +104,7 @@ pub static KEYS: &[Key] = &[
         ValueType::Hostnames,
         "Hosts whose port or private address tunnels may use: name (port 443) or name:port"
     ),
-    key!(
-        admin.listen,
-        ValueType::Address,
-        "Health, metrics and events over loopback TCP: off or IP:PORT"
-    ),
+    key!(admin.listen, ValueType::Address, "Health and metrics over loopback TCP: off or IP:PORT"),
     key!(
         admin.health_listen,
         ValueType::Address,

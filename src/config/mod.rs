@@ -206,7 +206,7 @@ pub enum OtherHosts {
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Health, metrics and events over loopback TCP; `None` is `off`.
+    /// Health and metrics over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
     /// The two health probes over TCP, on any address; `None` is `off`.
     pub health_listen: Option<SocketAddr>,

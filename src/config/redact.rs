@@ -1,4 +1,4 @@
-//! What is hidden from whom.
+//! `[redact]`, and the degrees of redaction.
 
 use serde::{Deserialize, Serialize};
 

@@ -149,7 +149,7 @@ mod tests {
         config.upstream.address = Some(UpstreamAddress::new([203, 0, 113, 7].into(), Some(9443)));
         assert_eq!(allowed_ports(&config), Some([53, 3128, 8443, 9443].into()));
 
-        config.forward_proxy.listen = Some(([127, 0, 0, 1], 6397).into());
+        config.forward_proxy.listen = Some(([127, 0, 0, 1], 6396).into());
         assert!(!opens_tunnels(&config), "every host that it connects to is configured");
         config.forward_proxy.other_hosts = OtherHosts::Tunnel;
         assert!(opens_tunnels(&config));

@@ -1,4 +1,4 @@
-//! What a person sees of the clients: the calls that wait for one, and the record of what they did.
+//! Oversight of the clients: the calls that wait for a person, and the audit of all of them.
 
 use std::io;
 use std::path::{Path, PathBuf};

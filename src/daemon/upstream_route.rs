@@ -121,6 +121,7 @@ pub(super) struct AccessSources {
 pub(super) struct Route {
     pub(super) throttle: Throttle,
     pub(super) upstream: Upstream,
+    /// The addresses whose ports a `Host` may name.
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) errors: Arc<UpstreamErrors>,
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
@@ -161,13 +162,19 @@ impl RouteBuilder<'_> {
         let mut routes = vec![];
         let origins = self.config.hosts.iter().map(|host| &host.origin);
         let origins = iter::once(&self.config.upstream.origin).chain(origins);
+        let tls = tcp_addresses(&sockets.tls);
         for (origin, sockets) in origins.zip(iter::once(api).chain(hosts)) {
             let throttle = if routes.is_empty() {
                 self.throttle.clone()
             } else {
                 Throttle::new(&self.config.throttle, self.clock.clone())
             };
-            let route = self.build_route(origin, throttle, &sockets)?;
+            let mut addresses = tcp_addresses(&sockets);
+            if routes.is_empty() {
+                // HTTPS for the names of this machine leads to the API too.
+                addresses.extend(&tls);
+            }
+            let route = self.build_route(origin, throttle, addresses)?;
             let kind = ListenerKind::Http(route.gateway.clone());
             listeners.extend(sockets.into_iter().map(|socket| (socket, kind.clone())));
             routes.push(route);
@@ -188,7 +195,7 @@ impl RouteBuilder<'_> {
         &self,
         origin: &Origin,
         throttle: Throttle,
-        sockets: &[BoundSocket],
+        addresses: Vec<SocketAddr>,
     ) -> Result<Route, Error> {
         let config = self.config;
         let options = UpstreamOptions {
@@ -205,7 +212,6 @@ impl RouteBuilder<'_> {
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);
-        let addresses = tcp_addresses(sockets);
         let gateway =
             build_gateway(config, self.session, self.access, (&throttle, &upstream), &addresses)?;
         let errors = Arc::new(UpstreamErrors::new(origin.to_string()));

@@ -147,7 +147,7 @@ impl h1_client::Request for PlainRequest {
     }
 }
 
-/// What a host has done instead of responding.
+/// The reason phrase for a host that did not respond.
 fn response_error(error: H1Error<hyper::Error>) -> &'static str {
     match error {
         H1Error::Closed | H1Error::Truncated => "it closed the connection",

@@ -1,4 +1,4 @@
-//! What is taken out of the body of a response, because its client may not see it.
+//! The changes to a response's body that its client's redaction demands.
 
 use http::Response;
 

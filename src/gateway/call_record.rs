@@ -1,9 +1,9 @@
-//! What becomes known of a request on its way, and what watches it to its end.
+//! The record of a request, filled on its way, and the guards that live until its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Request;
+use http::{Method, Request};
 
 use super::Gateway;
 use super::client_auth::ClientIdentity;
@@ -15,7 +15,7 @@ use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
 use crate::upstream::ReplayBody;
 
-/// What is known of a request beside its response.
+/// The facts about a request that its response does not have.
 #[derive(Debug, Default)]
 pub(super) struct CallRecord {
     /// The name of the client.
@@ -24,7 +24,7 @@ pub(super) struct CallRecord {
     pub(super) oversight: Option<Box<Oversight>>,
 }
 
-/// What watches a request until the last byte of its response.
+/// The guards that a request holds until the last byte of its response.
 #[derive(Debug, Default)]
 pub(super) struct Oversight {
     /// The line of the audit, where it is on.
@@ -83,7 +83,7 @@ impl CallRecord {
         };
         let target = allowed.head().uri.path();
         let subject = Subject::of_call(target, bytes.unwrap_or_default());
-        let ids = subject.map(|subject| subject.ids).unwrap_or_default();
+        let ids = subject.ok().flatten().map(|subject| subject.ids).unwrap_or_default();
         Some(Box::pin(audited.begin(ids, bytes)))
     }
 
@@ -99,6 +99,17 @@ impl CallRecord {
             audited.set_rule(rule);
         }
         self.oversight.take()
+    }
+
+    /// Waits until a request to another host is recorded, as far as it is before it is sent.
+    pub(super) async fn begin_elsewhere(&mut self) -> Result<(), Error> {
+        if let Some(oversight) = &mut self.oversight {
+            oversight.is_forwarded = true;
+        }
+        match self.audited() {
+            Some(audited) => Ok(audited.begin(vec![], None).await?),
+            None => Ok(()),
+        }
     }
 
     fn audited(&mut self) -> Option<&mut AuditedCall> {
@@ -132,19 +143,33 @@ impl Gateway {
         record: &mut CallRecord,
     ) -> Result<(), Error> {
         self.reject_own(request, sender)?;
-        let Some(audit) = &self.audit else { return Ok(()) };
+        let uri = request.uri();
+        let path = || mask_path(&loggable_path(uri.path()));
+        let query = uri.query().unwrap_or_default();
+        self.begin_audit(request.method(), (path, query), sender, record);
+        Ok(())
+    }
+
+    /// Begins the line of the audit, where there is one. Of a request to another host `path` is the
+    /// host.
+    pub(super) fn begin_audit(
+        &self,
+        method: &Method,
+        (path, query): (impl FnOnce() -> String, &str),
+        sender: &ConnectionPeer,
+        record: &mut CallRecord,
+    ) {
+        let Some(audit) = &self.audit else { return };
         // Of a user who is not allowed one request a second is recorded, so that no stranger fills
         // the disk.
-        let Some(peer) = sender.identity_to_log() else { return Ok(()) };
-        let uri = request.uri();
+        let Some(peer) = sender.identity_to_log() else { return };
         let call = AuditRecord {
-            method: Some(loggable_path(request.method().as_str())),
-            path: Some(mask_path(&loggable_path(uri.path()))),
+            method: Some(loggable_path(method.as_str())),
+            path: Some(path()),
             ..AuditRecord::default()
         };
-        let audited = audit.call(call.with_query(uri.query().unwrap_or_default()), peer);
+        let audited = audit.call(call.with_query(query), peer);
         record.oversight.get_or_insert_default().audited = Some(audited);
-        Ok(())
     }
 
     /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.

@@ -26,7 +26,7 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The reason in words.
     pub reason: String,
-    /// What to do about an error.
+    /// The way out of an error.
     pub hint: Option<String>,
     /// A remark for a person who relies on the decision.
     pub note: Option<String>,
@@ -104,9 +104,9 @@ fn note_on_deletions(
 const DELETIONS_ARE_COMMANDS: &str = "deny DELETE protects little: most deletions are run-commands (POST …/runcommand). Deny \
      `RUN *DELETE* /**` too, or give a key `--no-delete`.";
 
-/// What happens to a request that no rule denies.
+/// The verdict on a request that no rule denies.
 enum Answer {
-    /// It is forwarded: the rule that allows it, if one does, and the reason.
+    /// Forwarded: the rule that allows the request, if one does, and the reason.
     Allowed(Option<String>, String),
     /// A person is asked, because of this rule.
     Asked(String),
@@ -170,7 +170,7 @@ fn judge(
         .with_ask(config.policy.ask.clone());
     let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
     let mut matched = policy.check_rules(method.as_str(), path, level)?;
-    policy::check_query(uri.query(), level)?;
+    policy.check_query(uri.query(), level)?;
     policy::check_redacted_query(uri, client.map(|client| &client.redaction), config)?;
     let mut keys = policy::commands_in_query(uri.query());
     if let Ok(keys) = &mut keys {

@@ -12,27 +12,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::PROXY_AUTHORIZATION;
+use http::header::{CONNECTION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 pub(super) use self::answer::refuse;
 pub use self::answer::{intercept, open_connect, send_plain};
+use super::call_record::CallRecord;
 use super::client_auth::ClientIdentity;
 use super::error::Error;
 use super::guard::{self, check_framing};
 use super::headers::has_too_many_options;
 use super::in_flight::InFlightRequest;
+use super::policy;
 use super::response_body::ProxyBody;
 use super::server::ConnectionContext;
 use super::websocket::PendingUpgrade;
 use super::{Gateway, Server, error_response};
+use crate::clients::{ClientUse, loggable_path};
 use crate::forward_proxy::{ForwardProxy, HostPort, OpenConnect, RequestRoute, Tunnel};
 use crate::listen::{ConnectionPermit, Stream};
 use crate::telemetry::RequestTiming;
 
-/// What serves the listener of the forward proxy.
+/// The state behind the listener of the forward proxy.
 #[derive(Debug)]
 pub struct ForwardListener {
     proxy: ForwardProxy,
@@ -105,16 +108,20 @@ impl ForwardListener {
                 context.respond(gateway, request, in_flight, upgrade).await
             }
             Ok(RequestRoute::Plain(to)) => {
-                let handling = self.handle_plain(context, &to, request);
-                Ok(self.finish(context, in_flight, handling).await)
+                let mut record = self.begin_record(context, &request);
+                let handling = self.handle_plain(context, &to, request, &mut record);
+                let handled = self.limited(context, handling).await;
+                Ok(self.finish(context, in_flight, handled, record))
             }
             Err(error) => {
+                let mut record = self.begin_record(context, &request);
                 let (head, _) = request.into_parts();
                 let handling = async {
-                    self.admit(context, &head).await?;
+                    self.admit(context, &head, &mut record).await?;
                     Err(Error::Forward(error))
                 };
-                Ok(self.finish(context, in_flight, handling).await)
+                let handled = self.limited(context, handling).await;
+                Ok(self.finish(context, in_flight, handled, record))
             }
         }
     }
@@ -126,23 +133,45 @@ impl ForwardListener {
         mut in_flight: InFlightRequest,
         connect: &PendingConnect,
     ) -> Response<ProxyBody> {
+        let mut record = self.begin_record(context, &request);
         let (head, _) = request.into_parts();
         let opening = async {
-            let client = self.admit(context, &head).await?;
+            let client = self.admit(context, &head, &mut record).await?;
             let is_owner = context.sender.is_owner();
             let open = self.proxy.open_connect(&head.uri, &head.headers, is_owner).await?;
+            if matches!(open, OpenConnect::Tunnel(_)) {
+                count_elsewhere(&client, &mut record).await?;
+            }
             Ok((open, client))
         };
         match self.limited(context, opening).await {
             Ok((open, client)) => {
                 let response = answer::connected();
+                if matches!(open, OpenConnect::Tunnel(_)) {
+                    in_flight.set_oversight(record.oversight.take());
+                }
                 in_flight.record_response(&response, &RequestTiming::default());
                 let credentials = head.headers.get(PROXY_AUTHORIZATION).cloned();
                 connect.set(AcceptedConnect { open, in_flight, client, credentials });
                 response
             }
-            Err(error) => self.finish(context, in_flight, async { Err(error) }).await,
+            Err(error) => {
+                let mut response = self.finish(context, in_flight, Err(error), record);
+                // A client may have sent what was meant for the tunnel already: no request of its own.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
         }
+    }
+
+    /// Begins the record of a request that no gateway sees: by its host alone.
+    fn begin_record<B>(&self, context: &ConnectionContext, request: &Request<B>) -> CallRecord {
+        let mut record = CallRecord::default();
+        let host = request.uri().authority().map_or("", |authority| authority.as_str());
+        let target = (|| loggable_path(host), "");
+        let gateway = self.upstream.load();
+        gateway.begin_audit(request.method(), target, &context.sender, &mut record);
+        record
     }
 
     /// Admits a request that no gateway sees: its form, its user, its key.
@@ -150,6 +179,7 @@ impl ForwardListener {
         &self,
         context: &ConnectionContext,
         head: &Parts,
+        record: &mut CallRecord,
     ) -> Result<ClientIdentity, Error> {
         check_framing(head.version, &head.headers)?;
         if has_too_many_options(&head.headers) {
@@ -168,6 +198,7 @@ impl ForwardListener {
         }
         let client = identified.map_err(guard::Error::from)?;
         auth.require_key(&client).map_err(guard::Error::from)?;
+        record.set_client(&client);
         Ok(client)
     }
 
@@ -176,9 +207,11 @@ impl ForwardListener {
         context: &ConnectionContext,
         to: &HostPort,
         request: Request<Incoming>,
+        record: &mut CallRecord,
     ) -> Result<Response<ProxyBody>, Error> {
         let (head, body) = request.into_parts();
-        self.admit(context, &head).await?;
+        let client = self.admit(context, &head, record).await?;
+        count_elsewhere(&client, record).await?;
         let request = Request::from_parts(head, body);
         answer::plain_response(&self.proxy, to, request, context.sender.is_owner()).await
     }
@@ -196,18 +229,20 @@ impl ForwardListener {
     }
 
     /// Finishes the response to a request that no gateway has handled.
-    async fn finish(
+    fn finish(
         &self,
         context: &ConnectionContext,
         mut in_flight: InFlightRequest,
-        handling: impl Future<Output = Result<Response<ProxyBody>, Error>>,
+        handled: Result<Response<ProxyBody>, Error>,
+        mut record: CallRecord,
     ) -> Response<ProxyBody> {
-        let handled = self.limited(context, handling).await;
         let is_refused = handled.is_err();
         let profile = self.upstream.load().profile.clone();
         let mut response =
             handled.unwrap_or_else(|error| error_response::render_for_profile(&profile, &error));
         context.close_if_due(&mut response, is_refused, &in_flight);
+        error_response::record_client(&mut response, record.client.take());
+        in_flight.set_oversight(record.oversight.take());
         in_flight.record_response(&response, &RequestTiming::default());
         response.map(|body| body.with_in_flight(in_flight))
     }
@@ -264,6 +299,14 @@ impl Server {
             }
         }
     }
+}
+
+/// Counts a request to another host against the rate and the number of its client's requests, and
+/// records it. No rule is about other hosts.
+async fn count_elsewhere(client: &ClientIdentity, record: &mut CallRecord) -> Result<(), Error> {
+    let pending = policy::count(client, ClientUse::default())?;
+    policy::wait_counted(pending).await?;
+    record.begin_elsewhere().await
 }
 
 /// Copies bytes until the tunnel ends, the access of its user does, or a stop waits no longer.

@@ -24,7 +24,7 @@ use self::target::{check_target, check_target_length, has_valid_port};
 use self::upgrade::check_upgrade;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
-use super::peer_identity::ConnectionPeer;
+use super::peer_identity::{ConnectionPeer, ConnectionTarget};
 use super::web_page::{NamedOrigin, is_of_a_script};
 use super::{max_forwards, token_path};
 use crate::clients::{self, KeyError};
@@ -89,7 +89,8 @@ impl Guard {
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
-    let hosts = OwnHosts::new(&config.listen.tcp, &config.listen.hosts);
+    let bound = [&config.listen.tcp[..], &config.listen.tls].concat();
+    let hosts = OwnHosts::new(&bound, &config.listen.hosts);
     if has_foreign_authority(method, uri, &hosts) {
         return Err(Error::ForeignHost);
     }
@@ -246,7 +247,8 @@ fn check_message(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Result
     })?;
     check_target(&head.method, &head.uri)?;
     let is_unix = matches!(sender.peer, Peer::Unix { .. });
-    let origin = guard.origin_hosts.as_ref().filter(|_| sender.means_origin());
+    let origin =
+        guard.origin_hosts.as_ref().filter(|_| sender.target() == ConnectionTarget::Origin);
     let hosts = origin.unwrap_or(&guard.hosts);
     let host = if is_unix { any_host(&head.headers)? } else { host(head, hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;

@@ -1,4 +1,5 @@
-//! What a client may do, in words: `GET /.well-known/nexudus-proxy` and `client add --guide`.
+//! The guide for a client, made from its policy: `GET /.well-known/nexudus-proxy` and
+//! `client add --guide`.
 //!
 //! The text goes into the instructions of an agent, so that it neither guesses nor tries. It says
 //! nothing that the client could not find out by itself, and goes to the client that asks.
@@ -8,11 +9,13 @@ use http::{HeaderValue, Response};
 use serde_json::{Value as Json, json};
 
 use super::client_auth::ClientIdentity;
+use super::peer_identity::ConnectionTarget;
 use super::policy::{AccessLevel, GUIDE_PATH, Policy};
 use super::response_body::ProxyBody;
-use crate::clients::{BudgetStatus, ClientPolicy};
-use crate::config::{Config, Rule, format_rate};
+use crate::clients::{BudgetStatus, ClientPolicy, RedactionPolicy};
+use crate::config::{Config, Origin, RedactMode, Rule, format_rate};
 use crate::listen::insert_sandbox_headers;
+use crate::redact::Redactor;
 
 /// The requests that a client may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub struct Guide {
     allow: Vec<String>,
     deny: Vec<String>,
     ask: Vec<String>,
+    redaction: RedactionPolicy,
     bounds: Vec<String>,
     expires: Option<String>,
 }
@@ -30,7 +34,8 @@ impl Guide {
     /// Describes a client with these limits, under this configuration.
     pub fn of_client(limits: &ClientPolicy, config: &Config) -> Self {
         let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
-            .with_ask(config.policy.ask.clone());
+            .with_ask(config.policy.ask.clone())
+            .with_redaction(Redactor::default(), config.policy.anonymous_redact);
         let known = config.listen.tcp.iter().find(|address| address.port() != 0);
         let base = known.map_or_else(
             || "http://localhost:6398".to_owned(),
@@ -42,8 +47,8 @@ impl Guide {
     fn new(base_url: String, policy: &Policy, level: AccessLevel<'_>) -> Self {
         let own = match level {
             AccessLevel::Client(limits) => limits.clone(),
-            AccessLevel::ReadOnly => ClientPolicy { read_only: true, ..ClientPolicy::default() },
-            AccessLevel::Full => ClientPolicy::default(),
+            AccessLevel::ReadOnly => ClientPolicy { read_only: true, ..policy.anonymous_limits() },
+            AccessLevel::Full => policy.anonymous_limits(),
         };
         let (deny, ask) = policy.rules_for_all();
         let texts = |all: &[Rule], own: &[Rule]| {
@@ -58,6 +63,7 @@ impl Guide {
             allow: texts(&[], &own.allow),
             deny: texts(deny, &own.deny),
             ask: texts(ask, &own.ask),
+            redaction: own.redaction,
             bounds: rate.into_iter().chain(all).chain(budgets).collect(),
             expires: own.expires.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
         }
@@ -86,6 +92,7 @@ impl Guide {
                     .to_owned(),
             );
         }
+        lines.extend(redaction(&self.redaction));
         lines.extend(sentence("You may use at most:", &self.bounds));
         lines.push(
             "403 with another code that begins with `policy.` means that you may not do this: say so, \
@@ -115,6 +122,8 @@ impl Guide {
             "allow": self.allow,
             "deny": self.deny,
             "ask": self.ask,
+            "redact": self.redaction.mode,
+            "resolve": self.redaction.resolve,
             "budgets": budgets.collect::<Vec<_>>(),
             "expires": self.expires,
             "responses": {
@@ -128,20 +137,47 @@ impl Guide {
     }
 }
 
+/// Says what tokens are, and where they may be sent, if values are hidden.
+fn redaction(policy: &RedactionPolicy) -> Option<String> {
+    let hidden = match policy.mode {
+        RedactMode::Off => return None,
+        RedactMode::Table => "Personal values",
+        RedactMode::All => "All texts but a few",
+    };
+    let sent = if policy.resolve {
+        "Send a token in a filter or in a body where you mean its value: the proxy puts the value in \
+         its place. 409 with `policy.token-unknown` means that you must read the record again."
+    } else {
+        "Do not send tokens: Nexudus does not know them."
+    };
+    Some(format!(
+        "{hidden} are hidden from you. In their places are tokens such as `«PII:EMAIL:3f9a1c20»`: \
+         equal values have equal tokens. Filter and sort only by identifiers, dates and states: 403 \
+         with `policy.redacted` says that a request would tell more. {sent}"
+    ))
+}
+
 /// Says what holds for these, if there are any.
 fn sentence(what: &str, rules: &[String]) -> Option<String> {
     let quoted: Vec<_> = rules.iter().map(|rule| format!("`{rule}`")).collect();
     (!rules.is_empty()).then(|| format!("{what} {}.", quoted.join(", ")))
 }
 
-/// Responds with the guide for the client that asks. `host` is what it calls us.
+/// Responds with the guide for the client that asks. `host` is its name for what it has connected to.
 pub(super) fn respond(
     policy: &Policy,
     client: &ClientIdentity,
     host: Option<&HeaderValue>,
+    (target, origin): (ConnectionTarget, &Origin),
 ) -> Response<ProxyBody> {
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let guide = Guide::new(format!("http://{host}"), policy, policy.access_level(client));
+    let base_url = match target {
+        ConnectionTarget::Daemon => format!("http://{host}"),
+        ConnectionTarget::DaemonOverTls => format!("https://{host}"),
+        // Never without TLS: outside of the proxy, a key would go to the origin in the clear.
+        ConnectionTarget::Origin => origin.to_string(),
+    };
+    let guide = Guide::new(base_url, policy, policy.access_level(client));
     let json = match client {
         ClientIdentity::Client(client) => guide.json(Some(client.name()), &client.budgets()),
         ClientIdentity::Anonymous => guide.json(None, &[]),

@@ -198,7 +198,8 @@ impl Gateway {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::Guide(client, host), _) => {
-                return Ok(guide::respond(&self.policy, &client, host.as_ref()));
+                let to = (sender.target(), self.upstream.origin());
+                return Ok(guide::respond(&self.policy, &client, host.as_ref(), to));
             }
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };

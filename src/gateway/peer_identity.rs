@@ -9,6 +9,17 @@ use tokio::sync::Semaphore;
 use crate::peer::{Peer, PeerAccess, ProcessInfo, UserAcl};
 use crate::telemetry::{PeerInfo, Process, ResponseInfo, Telemetry};
 
+/// What a client has connected to, as it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionTarget {
+    /// This daemon.
+    Daemon,
+    /// This daemon, by HTTPS.
+    DaemonOverTls,
+    /// The upstream itself: requests name its host.
+    Origin,
+}
+
 /// The process at the other end of a connection, as far as the kernel names it.
 #[derive(Debug)]
 pub struct ConnectionPeer {
@@ -18,8 +29,7 @@ pub struct ConnectionPeer {
     pub(super) telemetry: Arc<Telemetry>,
     /// The number of the list of users that was asked last, and in the lowest bit its answer.
     checked: AtomicU64,
-    /// Whether the client means the upstream itself, and so names its host.
-    means_origin: bool,
+    target: ConnectionTarget,
     info: OnceLock<Arc<PeerInfo>>,
     is_lookup_started: AtomicBool,
 }
@@ -29,18 +39,25 @@ impl ConnectionPeer {
     pub fn new(peer: Peer, access: PeerAccess, telemetry: Arc<Telemetry>) -> Self {
         let (info, is_lookup_started) = (OnceLock::new(), AtomicBool::new(false));
         let checked = AtomicU64::new(access.is_allowed().into());
-        Self { peer, access, telemetry, checked, means_origin: false, info, is_lookup_started }
+        let target = ConnectionTarget::Daemon;
+        Self { peer, access, telemetry, checked, target, info, is_lookup_started }
     }
 
     /// Marks a connection whose client means the upstream itself.
     #[must_use]
     pub(super) fn meaning_origin(self) -> Self {
-        Self { means_origin: true, ..self }
+        Self { target: ConnectionTarget::Origin, ..self }
     }
 
-    /// Says whether the client means the upstream itself.
-    pub(super) fn means_origin(&self) -> bool {
-        self.means_origin
+    /// Marks a connection that speaks TLS under a name of this machine.
+    #[must_use]
+    pub(super) fn over_tls(self) -> Self {
+        Self { target: ConnectionTarget::DaemonOverTls, ..self }
+    }
+
+    /// Returns what the client has connected to.
+    pub(super) fn target(&self) -> ConnectionTarget {
+        self.target
     }
 
     /// Says whether this is a process of our own user.

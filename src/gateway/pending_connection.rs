@@ -15,7 +15,7 @@ use crate::listen::{ConnectionPermit, Stream};
 use crate::peer::{Peer, PeerAccess};
 use crate::telemetry::ThreadConnection;
 
-/// What serves the connections of a listener.
+/// The service behind the connections of a listener.
 #[derive(Clone, Debug)]
 pub enum ListenerKind {
     /// The gateway that is in effect at the moment.

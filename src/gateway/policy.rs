@@ -23,7 +23,6 @@ pub use self::allowed::Allowed;
 pub(super) use self::command::in_query as commands_in_query;
 pub(super) use self::error::{Error, path_with_api};
 pub(super) use self::guide_request::GUIDE_PATH;
-pub(super) use self::matching::check_query;
 use self::matching::{allowing, check_denied, check_login_material, find_rule};
 pub(super) use self::quota::{PendingCount, check_left, count, wait_counted};
 pub(super) use self::redaction::{RequestRedaction, check_redacted_query};
@@ -34,7 +33,7 @@ use super::max_forwards;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
-use crate::clients::ClientPolicy;
+use crate::clients::{ClientPolicy, RedactionPolicy};
 use crate::config::{AnonymousAccess, RedactMode, Rule, RuleSet};
 use crate::redact::Redactor;
 use crate::upstream::ReplayBody;
@@ -127,6 +126,12 @@ impl Policy {
         }
     }
 
+    /// Returns the limits of clients without a key, beside their access.
+    pub(super) fn anonymous_limits(&self) -> ClientPolicy {
+        let redaction = RedactionPolicy { mode: self.anonymous_redact, ..<_>::default() };
+        ClientPolicy { redaction, ..ClientPolicy::default() }
+    }
+
     /// Checks a head that is not for a token endpoint.
     fn check_head(
         &self,
@@ -154,10 +159,10 @@ impl Policy {
         if (asks || !is_full) && method_override::in_headers(&head.headers) {
             return Err(Error::Override("a header"));
         }
+        self.check_query(head.uri.query(), level)?;
         if is_full {
             return Ok(HeadVerdict { has_login_material: false, awaits_command, asks });
         }
-        check_query(head.uri.query(), level)?;
         let has_login_material = find_rule(path, &*TOKEN_BEARING, "GET").is_some();
         if is_websocket && has_login_material {
             return Err(Error::LoginMaterialInResponse);
@@ -193,21 +198,40 @@ impl Policy {
             let level = self.access_level(&allowed.client);
             self.check_command(allowed.method().as_str(), &path, level, &command)?;
         }
-        if !allowed.is_limited {
+        let level = self.access_level(&allowed.client);
+        if !self.seeks_overrides(level) {
             return Ok(());
         }
         match method_override::in_body(&allowed.head.headers, body) {
             OverrideScan::Absent => Ok(()),
             OverrideScan::Present => Err(Error::Override("a field of the form")),
+            // An unlimited client uploads forms of any size.
+            OverrideScan::Unknown if !allowed.is_limited => Ok(()),
             // A client that may write in every way may send any form.
             OverrideScan::Unknown => {
                 let path = PathInterpretations::new(allowed.path());
-                let level = self.access_level(&allowed.client);
                 let unreadable =
                     if body.lacks_memory() { Error::NoMemory } else { Error::UnreadableForm };
                 self.check_every_write(&path, level).map_err(|_| unreadable)
             }
         }
+    }
+
+    /// Refuses a query that names another method than the one that the rules are asked about.
+    pub(super) fn check_query(
+        &self,
+        query: Option<&str>,
+        level: AccessLevel<'_>,
+    ) -> Result<(), Error> {
+        let is_override =
+            self.seeks_overrides(level) && query.is_some_and(method_override::in_query);
+        if is_override { Err(Error::Override("a field of the query")) } else { Ok(()) }
+    }
+
+    /// Says whether a rule may hold for the client, which another method would get round.
+    fn seeks_overrides(&self, level: AccessLevel<'_>) -> bool {
+        let is_limited = !matches!(level, AccessLevel::Full);
+        is_limited || !self.deny.is_empty() || !self.ask.is_empty()
     }
 
     /// Checks a request that is not for a token endpoint.

@@ -204,7 +204,7 @@ fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
 /// The identifier in our own `Proxy-Status`.
 const OWN_NAME: &[u8] = b"nexudus-proxy";
 
-/// What comes before it in one of the upstream.
+/// The prefix that our own name gets in a `Proxy-Status` of the upstream.
 const RELAYED: &[u8] = b"relayed-";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -14,7 +14,7 @@ use crate::ca::LocalTls;
 use crate::config::Origin;
 use crate::listen::{ConnectionPermit, Stream};
 
-/// What serves the addresses of `listen.tls`.
+/// The state behind the addresses of `listen.tls`.
 ///
 /// Most clients call this machine by one of its names, and the localhost authority signs. A line in
 /// `/etc/hosts` can lead the name of an origin here too: then the intercept authority signs, and the
@@ -77,7 +77,7 @@ impl Server {
         let origin = server_name.as_deref().and_then(|name| listener.origin(name));
         let context = match origin {
             Some(gateway) => context.meaning_origin().again(gateway),
-            None => context.again(listener.gateway()),
+            None => context.over_tls().again(listener.gateway()),
         };
         Box::pin(self.serve(context, stream, permit, |_| {})).await;
     }

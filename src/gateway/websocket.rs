@@ -165,7 +165,7 @@ enum Ping {
     Sent,
 }
 
-/// What an end has sent since the last check, and how many pings have had no answer.
+/// The activity of an end since the last check, and its pings without an answer.
 #[derive(Debug)]
 struct Silence {
     has_read: bool,

@@ -1,4 +1,4 @@
-//! What happens to a field, by the kind of its record and its name, without regard to case.
+//! The treatment of a field, by the kind of its record and its name, without regard to case.
 //!
 //! First come the tables (`official.txt`, `unlisted.txt`), then the rules for names (`names.rs`), then
 //! the configuration.

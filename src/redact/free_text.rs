@@ -1,4 +1,4 @@
-//! What is personal inside of a text: e-mail addresses, telephone numbers, addresses of other hosts.
+//! Personal values inside of a text: e-mail addresses, telephone numbers, addresses of other hosts.
 
 use std::ops::Range;
 

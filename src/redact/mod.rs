@@ -1,4 +1,4 @@
-//! What a redacted client may see of Nexudus: personal values become tokens such as
+//! The redaction of Nexudus's responses: personal values become tokens such as
 //! `«PII:EMAIL:3f9a1c20»`.
 //!
 //! Three parts decide. `fields`: the official table, what it leaves out, and rules for the ends of
@@ -40,7 +40,7 @@ pub use self::tokens::{TokenTable, UnknownToken};
 pub use self::vault::{Redactor, TokenVault};
 use crate::config::{Origin, RedactMode};
 
-/// What one redacted client may see.
+/// The redaction of one client.
 #[derive(Debug)]
 pub struct Redaction {
     mode: RedactMode,

@@ -1,4 +1,4 @@
-//! What happens to a field by its name alone.
+//! The treatment of a field by its name alone.
 //!
 //! A field of a joined record has the names of the way to it in front
 //! (`CoworkerContractCoworkerFullName`), so that the ends of names decide.

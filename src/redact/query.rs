@@ -1,7 +1,7 @@
 //! Which fields of a query tell nothing about a personal value.
 //!
-//! Whoever may filter or sort by a field can find out its values, one letter at a time. So a query of
-//! a redacted client has paging, identifiers, dates and enumerations, and nothing else.
+//! A client that may filter or sort by a field can find out its values, one letter at a time. So a query
+//! of a redacted client has paging, identifiers, dates and enumerations, and nothing else.
 
 use form_urlencoded::parse;
 

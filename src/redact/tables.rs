@@ -3,7 +3,7 @@
 /// The official table.
 pub(super) const OFFICIAL: &str = include_str!("official.txt");
 
-/// What the official table leaves out.
+/// The fields that the official table leaves out.
 pub(super) const UNLISTED: &str = include_str!("unlisted.txt");
 
 /// Returns the words of each line of both tables; the official one comes last.

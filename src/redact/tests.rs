@@ -1,4 +1,4 @@
-//! What a redacted client gets, for whole texts.
+//! Whole texts, as a redacted client gets them.
 
 use std::sync::Arc;
 

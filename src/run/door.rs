@@ -1,4 +1,4 @@
-//! What a listener of a `run` stands for, and how its connections are served.
+//! The listeners of a `run`: the purpose of each, and how its connections are served.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::gateway;
 use crate::listen::{OwnHosts, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
 
-/// What a listener stands for.
+/// The purpose of a listener.
 #[derive(Debug)]
 pub(super) enum Door {
     /// This program, which a client names in its base URL or as its proxy.
@@ -31,7 +31,7 @@ pub(super) enum Door {
         users: Option<UserAcl>,
         /// The values of `Host` that name the listener.
         hosts: OwnHosts,
-        /// What decides where the requests to a proxy lead; `None` for a listener that is none.
+        /// The proxy's routing; `None` for a listener that is no proxy.
         forward: Option<Arc<ForwardProxy>>,
     },
     /// A configured origin, by its own name.
@@ -40,7 +40,7 @@ pub(super) enum Door {
         number: usize,
         /// The values of `Host` that name it.
         hosts: OwnHosts,
-        /// What proves it to a client that speaks TLS; `None` for plain HTTP.
+        /// The certificates for clients that speak TLS, and the name; `None` for plain HTTP.
         tls: Option<(Arc<LeafIssuer>, Box<str>)>,
     },
     /// Another host, by its own name.
@@ -67,7 +67,7 @@ impl<'a> Addressee<'a> {
     }
 }
 
-/// What a connection continues with behind the response to its `CONNECT`.
+/// The connection's continuation behind the response to its `CONNECT`.
 type PendingConnect = Mutex<Option<(OpenConnect, OnUpgrade)>>;
 
 impl Door {

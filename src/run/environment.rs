@@ -1,4 +1,4 @@
-//! What the command of a `run` finds in its environment.
+//! The environment of the command of a `run`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

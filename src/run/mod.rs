@@ -185,7 +185,7 @@ pub async fn run(
     Ok(RunSummary { exit_code, requests, others, failed_handshakes })
 }
 
-/// What a command is started from.
+/// The inputs to the start of a command.
 struct Start<'a> {
     config: &'a Config,
     paths: &'a Paths,

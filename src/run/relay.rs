@@ -31,7 +31,7 @@ pub(super) struct Relay {
     traffic: Traffic,
 }
 
-/// What has come to the listeners of a run.
+/// Counts of the requests that have come to the listeners of a run.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     /// Requests for a configured host.

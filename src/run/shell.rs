@@ -1,4 +1,4 @@
-//! What leads the programs of a shell through the forward proxy of a daemon.
+//! The variables that lead the programs of a shell through the forward proxy of a daemon.
 
 use std::ffi::OsString;
 use std::io;

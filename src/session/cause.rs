@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause {
     sentence: Arc<str>,
-    /// What few causes have: an error must stay small, because every result has room for one.
+    /// The fields that few causes have. An error must stay small: every result has room for one.
     rare: Option<Arc<RareCause>>,
 }
 

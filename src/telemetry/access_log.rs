@@ -323,7 +323,7 @@ impl AccessLine {
     }
 }
 
-/// What a response of our own tells its client.
+/// The part of our own problem documents that the log repeats.
 #[derive(Debug, Default, serde::Deserialize)]
 struct ToldProblem {
     detail: Option<String>,

@@ -27,10 +27,18 @@ async fn https_is_spoken_with_the_certificate_of_this_machine() {
             panic!("{name}: {error}");
         });
         assert_eq!(tls.get_ref().1.alpn_protocol(), None, "none was asked for");
-        let answer = ask(tls, &get(host)).await;
+        // As clients write it where the port is not 443.
+        let host = format!("{host}:{}", port(&daemon));
+        let answer = ask(tls, &get(&host)).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{name}: {answer}");
     }
-    for (host, status) in [("example.test", 421), ("spaces.nexudus.test", 421)] {
+    let other_port = format!("localhost:{}", port(&daemon).wrapping_add(1));
+    for (host, status) in [
+        ("localhost", 200),
+        (other_port.as_str(), 421),
+        ("example.test", 421),
+        ("spaces.nexudus.test", 421),
+    ] {
         let tls = handshake(connect(&daemon, "127.0.0.1").await, &localhost, "localhost").await;
         let answer = ask(tls.unwrap(), &get(host)).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
@@ -92,8 +100,11 @@ fn before_nexudus(setup: DaemonSetup, port: u16) -> DaemonSetup {
 }
 
 async fn connect(daemon: &Daemon, host: &str) -> TcpStream {
-    let port = daemon.running.listening().tls[0].port();
-    TcpStream::connect(format!("{host}:{port}")).await.unwrap()
+    TcpStream::connect(format!("{host}:{}", port(daemon))).await.unwrap()
+}
+
+fn port(daemon: &Daemon) -> u16 {
+    daemon.running.listening().tls[0].port()
 }
 
 fn get(host: &str) -> String {

@@ -30,6 +30,7 @@ mod diagnostics;
 mod differential;
 mod draining;
 mod durable_tokens;
+mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;
 mod forwarded_fields;

@@ -46,7 +46,7 @@ fn with_packaged_config(outcome: CheckOutcome, file: &Path) -> CheckOutcome {
     )
 }
 
-/// What dpkg and rpm append to a configuration that they do not put in place of a changed one.
+/// The endings that dpkg and rpm give to a new configuration beside a changed one.
 const NEW_CONFIG_ENDINGS: [&str; 3] = [".dpkg-dist", ".dpkg-new", ".rpmnew"];
 
 /// Warns of a daemon that goes on running the program from before an update.

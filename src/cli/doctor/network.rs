@@ -185,7 +185,7 @@ fn judge_hosts_entry(finding: String, host: &str, found: &[SocketAddr]) -> Check
     ok(finding)
 }
 
-/// What a line in the hosts file does beside what it is for.
+/// The side effect of a line in the hosts file, and how to end it.
 const HOSTS_FIX: &str = "Nothing, if that is wanted: every program of this machine then asks listen.tls. A \
      browser here no longer opens the site, because it does not trust the intercept CA; for one \
      program alone there is `nexudus-proxy run -- COMMAND`.";

@@ -53,6 +53,6 @@ fn failed(message: &str, hint: &str) -> CliError {
     CliError::message(ExitCode::Failed, message, Some(hint))
 }
 
-/// What is missing in the configuration of the daemon.
-const SETTINGS: &str = "Set `[forward_proxy]` `listen = \"127.0.0.1:6400\"` and \
+/// The lines that the daemon's configuration lacks.
+const SETTINGS: &str = "Set `[forward_proxy]` `listen = \"127.0.0.1:6396\"` and \
     `other_hosts = \"tunnel\"`, and restart the daemon; or use `nexudus-proxy run -- COMMAND`.";

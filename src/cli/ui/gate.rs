@@ -1,4 +1,4 @@
-//! Who gets to see the page: the code, the token, and the fields that a browser sends.
+//! Access to the page: the code, the token, and the fields that a browser sends.
 //!
 //! A code is exchanged for the token once, within [`CODE_LIFETIME`]. Where the kernel names the user
 //! of a connection, the code comes with the link; elsewhere a person types six digits. The token goes

@@ -1,4 +1,4 @@
-//! What the page can ask for. Everything else of the admin socket stays out of its reach.
+//! The routes that the page may call. All others of the admin socket stay out of its reach.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -250,7 +250,7 @@ fn secure(headers: &mut HeaderMap) {
     }
 }
 
-/// What each response says to the browser: no script, style, frame or connection but this page's own;
+/// The security headers of each response: no script, style, frame or connection but this page's own;
 /// no text that becomes HTML or code; nothing kept, nothing told to others.
 const SECURITY_HEADERS: [(HeaderName, &str); 8] = [
     (

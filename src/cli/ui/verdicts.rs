@@ -1,4 +1,4 @@
-//! What the rules say of one request, for each client.
+//! The verdict of the rules on one request, for each client.
 
 use serde::Deserialize;
 use serde_json::{Value as Json, json};

@@ -1,4 +1,4 @@
-//! What every listener of a forward proxy answers, that of the daemon and that of a `run`.
+//! Responses that the forward proxy of the daemon and that of a `run` have in common.
 
 use std::time::Duration;
 

@@ -72,7 +72,7 @@ pub enum Error {
     /// A rule wants a person asked, and the request can stand for many.
     #[error("a rule wants a person asked, and this request can carry others, which none sees")]
     Unaskable,
-    /// What goes through a WebSocket is counted by no budget.
+    /// No budget counts the bytes of a WebSocket.
     #[error("a client with a budget opens no WebSocket: nothing that goes through is counted")]
     UncountedWebSocket,
     /// A redacted client sent a query or a body that is not for one.

@@ -1,9 +1,8 @@
 //! Rules against all interpretations of a path.
 
+use super::Error;
 use super::sensitive_paths::LOGIN_MATERIAL;
-use super::{AccessLevel, Error};
 use crate::config::{Rule, RuleMatches, RuleSet};
-use crate::gateway::method_override;
 use crate::gateway::path_interpretations::PathInterpretations;
 
 /// Denies login material unless a rule in `allow` names its path. One about commands does not: it
@@ -30,18 +29,6 @@ pub(super) fn allowing<'a>(
 ) -> impl Iterator<Item = &'a Rule> {
     let rules = allow.all(method, path.first());
     rules.filter(move |rule| path.all(|path| rule.matches(method, path)))
-}
-
-/// Denies a limited client a query that names another method.
-pub(in crate::gateway) fn check_query(
-    query: Option<&str>,
-    level: AccessLevel<'_>,
-) -> Result<(), Error> {
-    let is_override = query.is_some_and(method_override::in_query);
-    if is_override && !matches!(level, AccessLevel::Full) {
-        return Err(Error::Override("a field of the query"));
-    }
-    Ok(())
 }
 
 /// Denies what a rule matches under any interpretation, and says whether a rule about commands may

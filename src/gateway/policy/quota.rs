@@ -1,4 +1,4 @@
-//! What a request takes off the rate, the number and the budgets of its client.
+//! The charge of a request to the rate, the number and the budgets of its client.
 
 use std::pin::Pin;
 use std::sync::LazyLock;

@@ -18,7 +18,7 @@ use crate::redact::{
     FieldRules, Redaction, Redactor, ResolveError, TableName, TokenVault, resolve_query,
 };
 
-/// What is hidden from the client of a request.
+/// The redaction that the client of a request is under.
 #[derive(Debug)]
 pub(in crate::gateway) struct RequestRedaction {
     redaction: Arc<Redaction>,

@@ -126,6 +126,19 @@ fn a_limited_client_overrides_neither_method_nor_target() {
 }
 
 #[test]
+fn a_rule_for_all_is_not_got_round_by_another_method_in_the_query() {
+    let denying = Policy::new(vec![Rule::parse("DELETE /**").unwrap()], AnonymousAccess::Full);
+    let asking = Policy::new(vec![], AnonymousAccess::Full)
+        .with_ask(vec![Rule::parse("DELETE /**").unwrap()]);
+    for policy in [denying, asking] {
+        for (query, passes) in [("_method=DELETE", false), ("size=1", true)] {
+            let head = Request::post(format!("/api/x?{query}")).body(()).unwrap().into_parts().0;
+            assert_eq!(checked(&policy, &head, None).is_ok(), passes, "{query}");
+        }
+    }
+}
+
+#[test]
 fn the_response_of_me_contains_login_material_in_every_spelling() {
     let limits = ClientPolicy { allow: rules(["* /**"]), ..none() };
     let policy = Policy::new(vec![], AnonymousAccess::Full);

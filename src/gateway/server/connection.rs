@@ -132,6 +132,11 @@ impl ConnectionContext {
         Self { sender: self.sender.meaning_origin(), ..self }
     }
 
+    /// Marks a connection that speaks TLS under a name of this machine.
+    pub(in crate::gateway) fn over_tls(self) -> Self {
+        Self { sender: self.sender.over_tls(), ..self }
+    }
+
     /// Begins the connection again, now that it speaks TLS, with this gateway.
     pub(in crate::gateway) fn again(self, gateway: &Arc<ArcSwap<Gateway>>) -> Self {
         let (gateway, state) = (gateway.clone(), Arc::new(ConnectionState::new()));

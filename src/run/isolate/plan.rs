@@ -1,4 +1,4 @@
-//! What the process of a `run` and the two stages of its isolation tell each other.
+//! The messages between the process of a `run` and the two stages of its isolation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -184,7 +184,10 @@ impl StateMachine {
             }
             Event::Unlocked => {
                 self.access = self.access.with_lock(false);
-                self.newer_than = None;
+                if self.rejection != TokenRejection::Withdrawn {
+                    // The saved token is as good as before the lock.
+                    self.newer_than = None;
+                }
                 if self.attempt.is_running() {
                     // That attempt may have found a keyring locked which has been opened since.
                     self.trigger = self.trigger.max(Trigger::Unlock);

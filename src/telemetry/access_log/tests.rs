@@ -1,4 +1,4 @@
-//! What a line tells, and what it never does.
+//! The contents of a line, and the values that it never has.
 
 use super::*;
 use crate::telemetry::broadcast::BroadcastItem;

@@ -24,6 +24,16 @@ fn a_rejected_token_is_withdrawn_and_replaced_once() {
 }
 
 #[test]
+fn an_unlock_does_not_bring_back_a_token_that_was_rejected() {
+    let mut session = holding(1_000);
+    session.at(1, rejected(1));
+    session.at(1, fatal());
+
+    let again = FetchRequest { failures: 1, ..request(1, false) };
+    assert_eq!(session.at(2, Event::Unlocked), [Action::Fetch(again)]);
+}
+
+#[test]
 fn rejections_are_limited_by_a_budget() {
     let mut session = holding(1_000_000);
     let revoked = |generation| Event::TokenRejected { generation, proven: true };
