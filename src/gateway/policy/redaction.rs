@@ -86,7 +86,7 @@ impl Policy {
             let path = PathInterpretations::new(head.uri.path());
             check_login_material(None, head.method.as_str(), &path)?;
         }
-        let kind = redaction.record_kind(head.uri.path())?;
+        let kind = redaction.record_kind(head.uri.path()).map_err(ResolveError::from)?;
         let query = head.uri.query().unwrap_or_default();
         let resolved = resolve_query(&redaction, kind, query)?;
         let has_resolved = AtomicBool::new(resolved.is_some());
@@ -139,7 +139,7 @@ pub(in crate::gateway) fn check_redacted_query(
     let redactor = Redactor::new(vault, fields, &config.upstream.origin);
     let can_resolve = client.is_some_and(|policy| policy.resolve);
     let redaction = redactor.redaction(mode, can_resolve, &TableName::Anonymous);
-    let kind = redaction.record_kind(uri.path())?;
+    let kind = redaction.record_kind(uri.path()).map_err(ResolveError::from)?;
     match resolve_query(&redaction, kind, uri.query().unwrap_or_default()) {
         Ok(_) | Err(ResolveError::Unknown(_)) => Ok(()),
         Err(error) => Err(error.into()),
