@@ -63,9 +63,8 @@ check-mutants:  ## Mutation test of the session's state machine: no mutant survi
 	@scripts/check-mutants.sh
 
 SEEDS ?= 100
-check-fleet:  ## Simulated fleets with faults, SEEDS of each plan (default 100; minutes)
-	SHARED_SESSION_SEEDS=$(SEEDS) $(CARGO) nextest run --package shared-session --locked --test promises \
-	  --filterset 'test(/^simulation::a_fleet/)'
+check-fleet:  ## Simulated fleets, SEEDS of each plan (default 100), and slow faults of real engines (an hour)
+	@scripts/check-fleet.sh $(SEEDS)
 
 check-ui:  ## The page of `ui` in a real Chromium, and attacks on it (minutes)
 	@scripts/check-ui.sh

@@ -42,6 +42,7 @@ needed=(
   "pip3 python3-pip"
   "redis-server redis-server"
   "redis-sentinel redis-sentinel"
+  "faketime faketime"
 )
 
 missing=()

@@ -24,6 +24,9 @@ mod doctor_login;
 mod effective_config;
 mod env;
 mod flags;
+#[cfg(feature = "fleet")]
+mod fleet;
+mod har;
 mod hints;
 mod hints_login;
 mod homebrew;

@@ -38,6 +38,7 @@
 //! | refresh requested | an attempt is due, and a failed write is tried again first |
 //! | credentials changed | an attempt is due, and a logout ends |
 //! | logged out | no token is held; the saved session is erased as soon as nothing is in flight |
+//! | logout ended (another member of the fleet logged in) | an attempt is due |
 //! | locked | no token is held |
 //! | stopping | no attempt starts any more |
 //!
@@ -178,6 +179,10 @@ impl StateMachine {
                 self.request(Trigger::CredentialsChanged, now);
             }
             Event::LoggedOut => self.logged_out(),
+            Event::LogoutEnded => {
+                self.access = self.access.with_logout(false);
+                self.attempt.plan(now);
+            }
             Event::Locked => {
                 self.access = self.access.with_lock(true);
                 self.token = None;
