@@ -148,6 +148,8 @@ impl From<run::Error> for CliError {
             | run::Error::AddressOrigin(_)
             | run::Error::MalformedHost(_)
             | run::Error::TooManyHosts(_)
+            | run::Error::SharedAuditDirectory(_)
+            | run::Error::Descriptor(_)
             | run::Error::NotLinux) => without_command(&error),
             run::Error::Wait(error) => Self::Runtime(error),
         }
@@ -166,6 +168,10 @@ fn without_command(error: &run::Error) -> CliError {
         }
         run::Error::MalformedHost(_) => "Write --also pypi.org, or --also db.example:5432.",
         run::Error::TooManyHosts(_) => "Name fewer hosts with --also.",
+        run::Error::SharedAuditDirectory(_) => {
+            "Give audit.file a directory of its own: the files that follow a full one are in it too."
+        }
+        run::Error::Descriptor(_) => "Redirect it from or to an ordinary file or a pipe.",
         run::Error::NotLinux => "Leave --isolate out.",
         run::Error::Authority(_)
         | run::Error::Files(_)

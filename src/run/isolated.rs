@@ -14,7 +14,8 @@ mod linux {
     use crate::listen::OwnHosts;
     use crate::run::door::Door;
     use crate::run::isolate::{
-        Inside, Isolation, IsolationError, MAX_LISTENERS, Names, base_url_port, hidden_paths,
+        Inside, Isolation, IsolationError, MAX_LISTENERS, Names, Protected, base_url_port,
+        check_descriptors, protected_paths,
     };
     use crate::run::trust::TrustFiles;
     use crate::run::{Error, RunProxy, Start, Started, environment, variables};
@@ -30,6 +31,7 @@ mod linux {
     impl Start<'_> {
         /// Starts the command where it reaches nothing but our listeners.
         pub(in crate::run) async fn isolated(self, also: &[String]) -> Result<Started, Error> {
+            let protected = self.protected()?;
             let also = also.iter().map(|text| {
                 let host = HostPort::parse(text, Some(HTTPS_PORT));
                 host.ok_or_else(|| Error::MalformedHost(text.clone()))
@@ -44,12 +46,10 @@ mod linux {
             let hosts = files.directory().join("hosts");
             secure_fs::create_new(&hosts, listeners.names.hosts_file(&host_name()).as_bytes())
                 .map_err(Error::Files)?;
-            let environment = |name: &str| std::env::var_os(name);
-            let working_directory = std::env::current_dir().unwrap_or_default();
             let inside = Inside {
                 listen: listeners.doors.iter().map(|(address, _)| *address).collect(),
                 replaced: replaced(&files, &hosts),
-                hidden: hidden_paths(self.config, self.paths, environment, &working_directory),
+                protected,
             };
             // Past us there is no way, so that no failed login of the account can come of it.
             let email = self.leader.account().await;
@@ -69,6 +69,17 @@ mod linux {
             }
             let child = isolation.start().await.map_err(|error| self.error(error))?;
             Ok(Started { child, proxy, _files: Some(files) })
+        }
+
+        /// Returns the files that the command does not reach, and refuses what would lead to them.
+        fn protected(&self) -> Result<Protected, Error> {
+            let environment = |name: &str| std::env::var_os(name);
+            let working_directory = std::env::current_dir().unwrap_or_default();
+            let protected =
+                protected_paths(self.config, self.paths, environment, &working_directory)
+                    .map_err(|shared| Error::SharedAuditDirectory(shared.0))?;
+            check_descriptors(&protected).map_err(|fault| Error::Descriptor(fault.to_string()))?;
+            Ok(protected)
         }
 
         fn error(&self, error: IsolationError) -> Error {

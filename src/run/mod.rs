@@ -116,6 +116,12 @@ pub enum Error {
     /// Too many hosts.
     #[error("could not isolate the command: more than {0} addresses to listen at")]
     TooManyHosts(usize),
+    /// The audit is in a directory that an isolated command needs.
+    #[error("could not isolate the command: it needs the directory of audit.file, {0}")]
+    SharedAuditDirectory(std::path::PathBuf),
+    /// A descriptor that the command would get leads out of its isolation.
+    #[error("could not isolate the command: {0}")]
+    Descriptor(String),
     /// The system is none that isolates commands.
     #[error("could not isolate the command: only Linux can")]
     NotLinux,

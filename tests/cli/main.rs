@@ -62,6 +62,8 @@ mod run_intercepted;
 #[cfg(target_os = "linux")]
 mod run_isolated;
 #[cfg(target_os = "linux")]
+mod run_isolated_files;
+#[cfg(target_os = "linux")]
 mod run_names;
 #[cfg(target_os = "linux")]
 mod run_parent_proxy;

@@ -4,11 +4,16 @@
 //! on which this process listens; nothing else answers on that network. `stages.rs` makes the inside.
 
 mod channel;
+mod descriptors;
+mod devices;
 mod hidden;
 mod inside;
 mod loopback;
+mod mount_list;
 mod mounts;
+mod pinned;
 mod plan;
+mod read_only;
 mod stages;
 mod syscalls;
 
@@ -28,8 +33,10 @@ use self::channel::RunChannel;
 use self::plan::{IsolationPlan, Refusal, StageReport};
 
 pub(super) use self::channel::MAX_LISTENERS;
-pub(super) use self::hidden::hidden_paths;
+pub(super) use self::descriptors::check_descriptors;
+pub(super) use self::hidden::protected_paths;
 pub(super) use self::inside::{Names, base_url_port};
+pub(super) use self::plan::Protected;
 pub(super) use self::stages::run_stage;
 
 /// The differences that the command finds inside of its isolation.
@@ -39,8 +46,8 @@ pub(super) struct Inside {
     pub(super) listen: Vec<SocketAddr>,
     /// Files of ours, each with the file in whose place it is seen.
     pub(super) replaced: Vec<(PathBuf, PathBuf)>,
-    /// Directories and files that are empty.
-    pub(super) hidden: Vec<PathBuf>,
+    /// Directories and files that are empty, or that cannot be written.
+    pub(super) protected: Protected,
 }
 
 /// Why the command was not started.
@@ -74,9 +81,9 @@ impl Isolation {
         argv: &[std::ffi::OsString],
         prepare: impl FnOnce(&mut std::process::Command),
     ) -> Result<(Self, Vec<TcpListener>), IsolationError> {
-        let Inside { listen, replaced, hidden } = inside;
+        let Inside { listen, replaced, protected } = inside;
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        let plan = IsolationPlan { listen, replaced, hidden, uid, gid };
+        let plan = IsolationPlan { listen, replaced, protected, uid, gid };
         let socket = directory.join("stages.sock");
         let stages = UnixListener::bind(&socket).map_err(unprepared)?;
         let mut command = stages::first(&socket, argv);

@@ -12,11 +12,24 @@ pub(super) struct IsolationPlan {
     pub(super) listen: Vec<SocketAddr>,
     /// Files of ours, each with the file in whose place it is seen.
     pub(super) replaced: Vec<(PathBuf, PathBuf)>,
-    /// Directories that are empty inside, and files that are.
-    pub(super) hidden: Vec<PathBuf>,
+    /// The files that lead back to this program or to the person.
+    pub(super) protected: Protected,
     /// The user and the group of the command.
     pub(super) uid: u32,
     pub(super) gid: u32,
+}
+
+/// The files that lead back to this program or to the person. The name of each, and of each directory
+/// on the way to it, stays what it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(in crate::run) struct Protected {
+    /// Directories of our settings and state, empty inside. A missing one is made: else the command
+    /// could make it, and the next daemon would read what the command wrote.
+    pub(super) own: Vec<PathBuf>,
+    /// Other directories and files, empty inside.
+    pub(super) hidden: Vec<PathBuf>,
+    /// Files that can be read and not written.
+    pub(super) read_only: Vec<PathBuf>,
 }
 
 /// The result of a stage.

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, unshare};
@@ -55,7 +56,8 @@ pub(in crate::run) fn run_stage(args: &[OsString]) -> Option<u8> {
     let (socket, argv) = args.split_first()?;
     let args = StageArgs { socket: socket.into(), argv: argv.to_vec() };
     // The process of the `run` sees that the connection has ended without a report.
-    Some(run(&args).unwrap_or_else(|_| stage.failure_code()))
+    let result = close_inherited().and_then(|()| run(&args));
+    Some(result.unwrap_or_else(|_| stage.failure_code()))
 }
 
 impl StageKind {
@@ -78,6 +80,23 @@ fn stage_command(name: &str, socket: &OsStr, argv: &[OsString]) -> std::process:
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0(name).arg(socket).args(argv);
     command
+}
+
+/// Closes every descriptor but the three that each program has. An open directory leads past every
+/// mount, and a socket of the network outside can be connected again. Called before this process has
+/// opened anything.
+fn close_inherited() -> io::Result<()> {
+    let names = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        match nix::unistd::close(number) {
+            // The directory that was read is in its own list.
+            Ok(()) | Err(nix::Error::EBADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn namespaces(args: &StageArgs) -> io::Result<u8> {
