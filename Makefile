@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-fleet check-instructions check-clients check-ui dist check-packages check-reproducible
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-fleet check-instructions check-clients check-tunnels check-ui dist check-packages check-reproducible
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,13 +55,16 @@ check-platforms:  ## What this machine does not run: macOS and Windows types, Wi
 check-clients:  ## Every program of docs/tools.md under `run`, with its packages and large files (minutes)
 	@scripts/clients.sh
 
+check-tunnels:  ## 5,000 idle tunnels through a `run`, the most of a daemon, and their memory (a minute)
+	$(CARGO) nextest run --workspace --locked --run-ignored only --no-capture --test cli \
+	  --filterset 'test(/^idle_tunnels/)'
+
 check-mutants:  ## Mutation test of the session's state machine: no mutant survives (minutes)
 	@scripts/check-mutants.sh
 
 SEEDS ?= 100
-check-fleet:  ## Simulated fleets with faults, SEEDS of each plan (default 100; minutes)
-	SHARED_SESSION_SEEDS=$(SEEDS) $(CARGO) nextest run --package shared-session --locked --test promises \
-	  --filterset 'test(/^simulation::a_fleet/)'
+check-fleet:  ## Simulated fleets, SEEDS of each plan (default 100), and slow faults of real engines (an hour)
+	@scripts/check-fleet.sh $(SEEDS)
 
 check-ui:  ## The page of `ui` in a real Chromium, and attacks on it (minutes)
 	@scripts/check-ui.sh

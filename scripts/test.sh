@@ -64,7 +64,7 @@ else
   tests "tests" cargo test --workspace --locked --no-fail-fast --lib --bins --tests
   tests "tests in real time" \
     cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored \
-    --skip packages --skip every_program_of_the_table
+    --skip packages --skip _is_served
 fi
 tests "documentation tests" cargo test --workspace --locked --no-fail-fast --doc
 

@@ -24,6 +24,7 @@ pub mod forward_proxy;
 pub mod approvals;
 pub mod audit;
 pub mod clients;
+pub mod fleet;
 pub mod redact;
 pub mod throttle;
 

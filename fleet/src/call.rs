@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::behind::Behind;
 use crate::fence::Fence;
 use crate::pace::{Paced, Windows};
+use crate::quota::{Ask, Counted};
 use crate::record::Incarnation;
 use crate::register::Stored;
 
@@ -109,6 +110,15 @@ pub enum Call {
         /// The time until its next call.
         horizon: Duration,
     },
+    /// Takes units of what clients may use, and tells what they used.
+    Count {
+        /// The caller.
+        me: Incarnation,
+        /// The counters.
+        asks: Vec<Ask>,
+        /// The time until its next call.
+        horizon: Duration,
+    },
     /// Takes a member off the list.
     Leave {
         /// The member.
@@ -154,6 +164,8 @@ pub enum Reply {
     Drawn(Fence),
     /// To [`Call::Pace`].
     Paced(Paced),
+    /// To [`Call::Count`]: one answer for each counter.
+    Counted(Vec<Counted>),
     /// To [`Call::ReadSet`].
     Set {
         /// The revision.

@@ -7,6 +7,7 @@
 pub mod behind;
 pub mod call;
 pub mod decide;
+pub mod draws;
 pub mod driver;
 pub mod engine;
 pub mod fence;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod lease;
 pub mod member;
 pub mod pace;
+pub mod quota;
 pub mod record;
 pub mod register;
 pub mod script;

@@ -99,7 +99,7 @@ impl<T> Default for Register<T> {
     }
 }
 
-impl<T: Record> Register<T> {
+impl<T: Record + PartialEq> Register<T> {
     /// Returns the newest version that opened.
     pub fn get(&self) -> Option<(Fence, &T)> {
         self.held.as_ref().map(|(fence, value)| (*fence, value))
@@ -136,6 +136,12 @@ impl<T: Record> Register<T> {
             // Only what this member knows can replace it.
             return if self.held.is_some() { Merge::Reassert } else { Merge::Unopened };
         };
+        // Two records of one fence, drawn again by an engine that had forgotten the first draw: the
+        // engine's is the one that all members see.
+        let is_other = |(fence, held): &(Fence, T)| *fence == stored.fence && *held != value;
+        if self.held.as_ref().is_some_and(is_other) {
+            self.held = None;
+        }
         if self.raise(stored.fence, value) {
             Merge::Adopted
         } else if self.fence() > stored.fence {

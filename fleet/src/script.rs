@@ -9,12 +9,13 @@ use crate::behind::Behind;
 use crate::call::{Call, CallError, Place, Reply, Snapshot};
 use crate::fence::Fence;
 use crate::pace::{Paced, Windows};
+use crate::quota::{Allowance, Ask, Counted, Span};
 use crate::record::Incarnation;
 use crate::register::Stored;
 use crate::timing::Timing;
 
 /// The scripts, in the order of their indices.
-pub(crate) const SCRIPTS: [&str; 11] = [
+pub(crate) const SCRIPTS: [&str; 12] = [
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/poll.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/acquire.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/intend.lua")),
@@ -26,6 +27,7 @@ pub(crate) const SCRIPTS: [&str; 11] = [
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/set.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/leave.lua")),
     concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/pace.lua")),
+    concat!(include_str!("scripts/prelude.lua"), include_str!("scripts/count.lua")),
 ];
 
 /// The names of a profile's keys and channel.
@@ -40,7 +42,7 @@ impl Keyspace {
         Self { base: format!("{{{prefix}:{profile}}}") }
     }
 
-    /// Returns the keys in the order in which the scripts take them, the channel last.
+    /// Returns the keys and the channel in the order in which the scripts take them.
     pub fn keys(&self) -> Vec<String> {
         KEYS.iter().map(|key| format!("{}:{key}", self.base)).collect()
     }
@@ -56,7 +58,7 @@ impl Keyspace {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "fence",
     "lease",
     "registers",
@@ -69,6 +71,37 @@ const KEYS: [&str; 12] = [
     "hint",
     "pace",
     "slots",
+    "counts",
+];
+
+/// Every command that the crate uses, in its scripts too, as an ACL names it: a test keeps it complete.
+pub const COMMANDS: [&str; 26] = [
+    "evalsha",
+    "script|load",
+    "time",
+    "get",
+    "set",
+    "exists",
+    "del",
+    "pttl",
+    "pexpire",
+    "hget",
+    "hset",
+    "hsetnx",
+    "hdel",
+    "hmget",
+    "hgetall",
+    "hkeys",
+    "hlen",
+    "hvals",
+    "hincrby",
+    "publish",
+    "subscribe",
+    "wait",
+    "waitaof",
+    "role",
+    "info",
+    "select",
 ];
 
 /// The index of the call's script, and its arguments.
@@ -120,7 +153,31 @@ pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
                 millis(timing.cut_off),
             ],
         ),
+        Call::Count { me, asks, horizon } => {
+            let head = [name(me), millis(timing.cut_off), millis(*horizon)];
+            (11, head.into_iter().chain(asks.iter().flat_map(ask)).collect())
+        }
     }
+}
+
+fn ask(ask: &Ask) -> [Vec<u8>; 8] {
+    let kind: &[u8] = match ask.allowance {
+        Allowance::Total(_) => b"total",
+        Allowance::Span { .. } => b"span",
+        Allowance::Rate { .. } => b"rate",
+    };
+    // Lua counts exactly only so far.
+    let units = |units: u64| units.min(Fence::LAST.number()).to_string().into_bytes();
+    [
+        ask.name.clone().into_bytes(),
+        kind.to_vec(),
+        units(ask.allowance.most()),
+        ask.allowance.period().as_millis().to_string().into_bytes(),
+        units(ask.wants),
+        units(ask.owes),
+        units(ask.knows.since),
+        units(ask.knows.taken),
+    ]
 }
 
 fn poll(call: &Call, timing: &Timing) -> Vec<Vec<u8>> {
@@ -189,12 +246,25 @@ fn reply(value: Value) -> Option<Reply> {
             let [first, gap] = [micros(parts.next()?)?, micros(parts.next()?)?];
             Some(Reply::Paced(Paced { pause, windows, slots, first, gap }))
         }
+        b"counted" => {
+            let answers = list(parts.next()?)?.into_iter();
+            answers.map(counted).collect::<Option<_>>().map(Reply::Counted)
+        }
         b"set" => {
             let revision = text(parts.next()?)?;
             Some(Reply::Set { revision, records: registers(parts.next()?)? })
         }
         _ => None,
     }
+}
+
+/// `granted, since, taken, milliseconds left`.
+fn counted(value: Value) -> Option<Counted> {
+    let mut parts = list(value)?.into_iter();
+    let granted = integer(parts.next()?)?;
+    let since = text(parts.next()?)?.parse().ok()?;
+    let taken = text(parts.next()?)?.parse().ok()?;
+    Some(Counted { granted, span: Span { since, taken }, left: duration(parts.next()?)? })
 }
 
 fn snapshot(value: Value) -> Option<Snapshot> {

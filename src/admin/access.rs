@@ -106,6 +106,13 @@ impl AccessControl {
         peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.borrow().contains(uid))
     }
 
+    /// Says whether a peer may read the content of requests: the daemon's own user and root; root alone
+    /// where the daemon is the machine's, which serves many.
+    pub(super) fn may_read_content(&self, peer: &Peer) -> bool {
+        let is_machines = SystemdUnit::own().is_some_and(|unit| unit.is_system);
+        peer.uid().is_some_and(|uid| uid == ROOT_UID || (!is_machines && is_own_user(uid)))
+    }
+
     fn check(&self, headers: &HeaderMap, peer: &Peer, needs_host: bool) -> Result<(), AccessError> {
         match peer {
             Peer::Tcp { .. } if !self.is_own_host(headers, needs_host) => {
@@ -134,6 +141,16 @@ impl IntoResponse for AccessError {
     }
 }
 
+#[cfg(unix)]
+fn is_own_user(uid: u32) -> bool {
+    uid == nix::unistd::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn is_own_user(_: u32) -> bool {
+    false
+}
+
 const ROOT_UID: u32 = 0;
 
 #[cfg(test)]
@@ -153,6 +170,18 @@ mod tests {
         let own = nix::unistd::geteuid().as_raw();
         assert_eq!((check(own), check(0), check(1000)), (Ok(()), Ok(()), Ok(())));
         assert_eq!(check(54321), Err(AccessError::User));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_operator_of_another_user_reads_no_queries_or_bodies() {
+        let access = AccessControl::new(UserAcl::new(vec![1000, 54321], vec![], false), None);
+        let may = |uid| access.may_read_content(&Peer::Unix { uid, pid: None });
+        let own = nix::unistd::geteuid().as_raw();
+
+        assert!(may(own) && may(0) && !may(54321));
+        assert!(access.is_operator(&Peer::Unix { uid: 54321, pid: None }));
+        assert!(!access.may_read_content(&tcp()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 mod authorities;
+mod content;
 mod history;
 mod records;
 
@@ -14,15 +15,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, AuthorityTrouble};
+pub use self::content::{BodyContent, MessageContent, NamedValue, RequestContent};
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
     LogoutResult, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
+pub use crate::fleet::{FleetMember, FleetStatus};
 use crate::problem::Report;
 use crate::session::SessionStatus;
-pub use crate::telemetry::RequestRecord;
+pub use crate::telemetry::{RequestRecord, RequestTimes};
 pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 
 /// The version of these types: the `1` of `/v1/`.
@@ -79,6 +82,9 @@ pub struct Status {
     pub throttle: ThrottleStatus,
     /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
+    /// The machines that share the session; `None`: this one is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetStatus>,
     /// The two certificate authorities.
     #[serde(default)]
     pub authorities: Vec<AuthorityReport>,
@@ -298,13 +304,16 @@ pub struct Problem {
     pub problems: Vec<Report>,
 }
 
-/// The events of `GET /v1/events`; `?kinds=ready,session,request,approval` chooses.
+/// The events of `GET /v1/events`; `?kinds=ready,session,request,approval` chooses, and
+/// `&content=headers,queries,bodies` adds the content of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// At the beginning and after each change.
     Ready(Readiness),
     /// At the beginning and after each change.
     Session(Box<SessionReport>),
+    /// The captured content of the request whose record follows.
+    Content(Box<RequestContent>),
     /// A request has ended.
     Request(Box<RequestRecord>),
     /// A call waits for a person, or was decided: the number of changes so far.

@@ -94,16 +94,19 @@ impl AdminClient {
         self.request(Method::POST, path, Some(content.into())).await
     }
 
-    /// Opens a stream of events of these kinds, such as `ready,session`.
+    /// Opens a stream of events of these kinds, such as `ready,session`; `content=…` behind them has the
+    /// content of requests captured meanwhile.
     ///
     /// # Errors
     ///
     /// As [`AdminClient::get`].
     pub async fn events(&self, kinds: &str) -> Result<EventStream, Error> {
         let path = format!("/v1/events?kinds={kinds}");
-        let (response, connection) = self.send(Method::GET, &path, None).await?;
+        let (response, mut connection) = self.send(Method::GET, &path, None).await?;
         if !response.status().is_success() {
-            return Err(Error::VersionMismatch);
+            let body = connection.drive(response.into_body().collect()).await;
+            let body = body.map_err(|error| Error::ConnectionClosed(Some(error)))?.to_bytes();
+            return Err(problem_in(&body));
         }
         Ok(EventStream::new(self.clone(), connection, response.into_body()))
     }
@@ -122,10 +125,7 @@ impl AdminClient {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| Error::VersionMismatch);
         }
-        match serde_json::from_slice(&body) {
-            Ok(problem) => Err(Error::Problem(Box::new(problem))),
-            Err(_) => Err(Error::VersionMismatch),
-        }
+        Err(problem_in(&body))
     }
 
     async fn send(
@@ -201,6 +201,14 @@ impl AdminClient {
             Ok(_) => Ok(Some(pid)),
             Err(_) => Err(Error::Unresponsive { pid }),
         }
+    }
+}
+
+/// Reads the body of an error response.
+fn problem_in(body: &[u8]) -> Error {
+    match serde_json::from_slice(body) {
+        Ok(problem) => Error::Problem(Box::new(problem)),
+        Err(_) => Error::VersionMismatch,
     }
 }
 

@@ -97,17 +97,28 @@ pub(super) async fn forget(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Login, "logout"));
     context.session.log_out().await;
-    context.tokens.wipe();
+    context.wipe_content().await;
     Json(context.session_report_with_sources().await)
+}
+
+/// The query of `POST /v1/lock`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct LockParams {
+    /// Whether this machine alone is locked, and not its fleet.
+    #[serde(default)]
+    here: bool,
 }
 
 pub(super) async fn lock(
     State(context): State<Arc<AdminContext>>,
     Extension(peer): Extension<Peer>,
+    params: Result<Query<LockParams>, QueryRejection>,
 ) -> Json<SessionReport> {
+    // What cannot be read asks for more, not for less.
+    let LockParams { here } = params.map(|Query(params)| params).unwrap_or_default();
     context.record(&peer, event(AuditEvent::Lock, "lock"));
-    context.session.lock().await;
-    context.tokens.wipe();
+    context.session.set_locked(true, !here).await;
+    context.wipe_content().await;
     Json(context.session_report())
 }
 
@@ -123,6 +134,6 @@ pub(super) async fn unlock(
     Json(context.session_report())
 }
 
-fn event(event: AuditEvent, action: &'static str) -> AuditRecord {
+pub(super) fn event(event: AuditEvent, action: &'static str) -> AuditRecord {
     AuditRecord { event, action: Some(action), ..AuditRecord::default() }
 }

@@ -23,8 +23,9 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::with_profile_flag;
+use crate::config::{Redact, with_profile_flag};
 use crate::credentials::Credentials;
+use crate::fleet::{Fleet, FleetStatus};
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
 use crate::redact::TokenVault;
@@ -61,6 +62,8 @@ pub struct RuntimeState {
     pub settings: BTreeMap<String, serde_json::Value>,
     /// The configuration in effect.
     pub keys: Arc<[ConfigValue]>,
+    /// The fields that are hidden from a reader of requests' content.
+    pub redact: Redact,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
 }
@@ -92,6 +95,8 @@ pub struct AdminState {
     pub has_key_outside_keychain: bool,
     /// The sources of the login.
     pub credentials: Credentials,
+    /// The member of a fleet that this machine is.
+    pub fleet: Option<Fleet>,
     /// The pace of requests to the API.
     pub throttle: Throttle,
     /// The pace of requests to each `[[host]]`.
@@ -164,6 +169,11 @@ impl AdminContext {
         readiness
     }
 
+    /// Describes the fleet, where this machine is in one.
+    pub(super) fn fleet_status(&self) -> Option<FleetStatus> {
+        self.fleet.as_ref().map(Fleet::status)
+    }
+
     /// Describes the certificate authorities.
     pub(super) fn authority_reports(&self) -> Vec<AuthorityReport> {
         self.authorities.reports(self.clock.now().wall, &self.server.profile)
@@ -201,6 +211,14 @@ impl AdminContext {
     /// Renders an error with the commands in its hint for this profile.
     pub(super) fn error_response(&self, error: &impl crate::problem::Problem) -> Response {
         response_for_profile(error, &self.server.profile)
+    }
+
+    /// Forgets what requests held: the values behind tokens, and what was captured.
+    pub(super) async fn wipe_content(&self) {
+        self.telemetry.captures.wipe();
+        let tokens = self.tokens.clone();
+        // Also on disk, and a panic was told where it happened.
+        let _ = tokio::task::spawn_blocking(move || tokens.wipe()).await;
     }
 
     /// Records what an operator did.

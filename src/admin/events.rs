@@ -1,7 +1,8 @@
 //! `/v1/events`: what happens, as it happens (server-sent events).
 //!
-//! `?kinds=ready,session,request,approval` chooses; all by default. A reader that is too slow loses requests
-//! and receives their number.
+//! `?kinds=ready,session,request,approval` chooses; all by default. `&content=headers` has the content of
+//! requests captured as long as the reader stays; the kind `content` brings it with each request. A reader
+//! that is too slow loses requests and receives their number.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,16 +20,20 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::api::{Readiness, SessionReport};
 use super::connection_slots::EndlessBody;
+use super::content::{describe, parse_scope};
 use super::context::{AdminContext, RuntimeState};
 use super::problem::AdminError;
 use crate::peer::Peer;
 use crate::session::SessionStatus;
-use crate::telemetry::{BroadcastItem, RequestReceiver};
+use crate::telemetry::{
+    BroadcastItem, CaptureReader, CaptureScope, RequestReceiver, RequestRecord,
+};
 
 /// The query of `GET /v1/events`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct EventParams {
     kinds: Option<String>,
+    content: Option<String>,
 }
 
 /// Responds to `GET /v1/events` with the events from now on.
@@ -39,9 +44,24 @@ pub(super) async fn stream(
 ) -> Result<Response, AdminError> {
     let Query(params) = params.map_err(|_| AdminError::UnknownEvents)?;
     let kinds = EventKinds::parse(params.kinds.as_deref()).ok_or(AdminError::UnknownEvents)?;
+    let names = params.content.as_deref();
+    let scope = names.map(|names| parse_scope(names).ok_or(AdminError::UnknownContent));
+    let scope = scope.transpose()?;
+    let is_private = scope.is_some_and(|scope| scope.queries || scope.bodies);
+    if is_private && !context.access.may_read_content(&peer) {
+        return Err(AdminError::ContentForbidden);
+    }
     let permit = context.slots(&peer).acquire_event_stream();
     let permit = permit.ok_or(AdminError::TooManyReaders)?;
-    let source = EventSource::new(context, kinds, permit);
+    if let Some(scope) = scope {
+        tracing::info!(
+            uid = peer.uid(),
+            queries = scope.queries,
+            bodies = scope.bodies,
+            "the content of requests is captured for a reader"
+        );
+    }
+    let source = EventSource::new(context, kinds, scope, permit);
     let events = stream::unfold(source, async |mut source| {
         let event = source.next().await?;
         Some((Ok::<_, Infallible>(event), source))
@@ -52,27 +72,31 @@ pub(super) async fn stream(
     Ok(response)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct EventKinds {
     ready: bool,
     session: bool,
     request: bool,
     approval: bool,
+    content: bool,
 }
 
 impl EventKinds {
     /// Parses the names of kinds with commas between; without names, all kinds are chosen.
     fn parse(names: Option<&str>) -> Option<Self> {
         let Some(names) = names else {
-            return Some(Self { ready: true, session: true, request: true, approval: true });
+            let all =
+                Self { ready: true, session: true, request: true, approval: true, content: true };
+            return Some(all);
         };
-        let mut kinds = Self { ready: false, session: false, request: false, approval: false };
+        let mut kinds = Self::default();
         for name in names.split(',') {
             match name {
                 "ready" => kinds.ready = true,
                 "session" => kinds.session = true,
                 "request" => kinds.request = true,
                 "approval" => kinds.approval = true,
+                "content" => kinds.content = true,
                 _ => return None,
             }
         }
@@ -88,6 +112,8 @@ struct EventSource {
     runtime: watch::Receiver<RuntimeState>,
     requests: Option<RequestReceiver>,
     approvals: watch::Receiver<u64>,
+    /// The content that is captured as long as this reader stays.
+    capture: Option<(CaptureReader, CaptureScope)>,
     /// The last readiness that was sent, to see changes.
     readiness: Option<Readiness>,
     /// The last status that was sent, without its times.
@@ -97,7 +123,12 @@ struct EventSource {
 }
 
 impl EventSource {
-    fn new(context: Arc<AdminContext>, kinds: EventKinds, permit: OwnedSemaphorePermit) -> Self {
+    fn new(
+        context: Arc<AdminContext>,
+        kinds: EventKinds,
+        scope: Option<CaptureScope>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         // All subscriptions come before the first reading of the state, so that no event falls in
         // between.
         let mut source = Self {
@@ -106,6 +137,7 @@ impl EventSource {
             runtime: context.runtime.clone(),
             requests: kinds.request.then(|| context.telemetry.requests.subscribe()),
             approvals: context.approvals.subscribe(),
+            capture: scope.map(|scope| (context.telemetry.captures.subscribe(scope), scope)),
             readiness: None,
             session: None,
             pending: VecDeque::new(),
@@ -134,7 +166,7 @@ impl EventSource {
                     self.enqueue_approvals();
                 }
                 item = recv(&mut self.requests) => match item {
-                    BroadcastItem::Request(request) => self.enqueue("request", &*request),
+                    BroadcastItem::Request(request) => self.enqueue_request(&request),
                     BroadcastItem::Lagged(count) => self.enqueue("lost", &count),
                     BroadcastItem::Closed => return None,
                 },
@@ -174,6 +206,16 @@ impl EventSource {
                 self.session = Some(without_times);
             }
         }
+    }
+
+    /// Enqueues a request, and before it what was captured of it, if its reader asks for that here.
+    fn enqueue_request(&mut self, request: &RequestRecord) {
+        let scope = self.capture.as_ref().filter(|_| self.kinds.content).map(|(_, scope)| *scope);
+        let content = scope.and_then(|scope| describe(&self.context, request.request_id, scope));
+        if let Some(content) = content {
+            self.enqueue("content", &content);
+        }
+        self.enqueue("request", request);
     }
 
     fn enqueue_approvals(&mut self) {

@@ -30,6 +30,7 @@ fn write(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     to.single("ready", "gauge", "Whether a request could be served now.", u8::from(ready))?;
     requests(context, to)?;
     session(context, to)?;
+    fleet(context, to)?;
     throttle(context, to)?;
     upstreams(context, to)?;
     let dropped = telemetry::dropped();
@@ -100,6 +101,22 @@ fn session(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     to.single("refresh_token_expires_in_seconds", "gauge", help, left)?;
     let degraded = u8::from(status.degraded.is_some());
     to.single("degraded", "gauge", "Whether an error is handled and limits the daemon.", degraded)
+}
+
+/// Writes the metrics of the fleet, where this machine is in one.
+fn fleet(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
+    let Some(fleet) = context.fleet_status() else { return Ok(()) };
+    let connected = u8::from(fleet.connected);
+    to.single("fleet_engine_up", "gauge", "Whether the engine of the fleet answers.", connected)?;
+    let silent = fleet.silent_s.unwrap_or_default();
+    let help = "Time since the last answer of the engine.";
+    to.single("fleet_engine_silent_seconds", "gauge", help, silent)?;
+    let present = fleet.members.iter().filter(|member| member.is_present()).count();
+    to.single("fleet_members", "gauge", "Members that the engine has heard of lately.", present)?;
+    let apart = u8::from(fleet.apart);
+    to.single("fleet_apart", "gauge", "Whether a session of its own is served.", apart)?;
+    let behind = u8::from(fleet.behind);
+    to.single("fleet_engine_behind", "gauge", "Whether the engine lost what members know.", behind)
 }
 
 /// Writes the metrics of throttling, for the API and each `[[host]]`.

@@ -17,8 +17,10 @@ mod checks;
 mod clients;
 mod commands;
 mod connection_slots;
+mod content;
 mod context;
 mod events;
+mod fleet;
 mod health;
 mod health_probes;
 mod history;
@@ -49,6 +51,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 pub use self::access::AccessControl;
 pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 pub use self::authority_channels::{Authorities, AuthorityCommand, AuthorityNote, AuthorityReply};
+pub use self::clients::is_table_used;
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
@@ -152,6 +155,7 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/upstream", get(queries::upstream))
         .route("/v1/events", get(events::stream))
         .route("/v1/history", get(recorder::history))
+        .route("/v1/captures/{id}", get(content::show))
         .route("/v1/clients", get(clients::list).post(clients::change))
         .route("/v1/approvals", get(approvals::list).post(approvals::decide))
         .route("/v1/approvals/{id}", get(approvals::show))
@@ -168,6 +172,8 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/refresh", post(commands::refresh))
         .route("/v1/login", post(commands::login))
         .route("/v1/forget", post(commands::forget))
+        .route("/v1/fleet", get(fleet::status))
+        .route("/v1/fleet/leave", post(fleet::leave))
         .route("/v1/lock", post(commands::lock))
         .route("/v1/unlock", post(commands::unlock))
 }

@@ -21,6 +21,15 @@ pub(super) enum AdminError {
     /// `?kinds=` names a kind of events that does not exist.
     #[error("kinds are ready, session, request and approval")]
     UnknownEvents,
+    /// `?content=` names content that does not exist.
+    #[error("content is headers, queries and bodies")]
+    UnknownContent,
+    /// Another user asks for queries or bodies.
+    #[error("queries and bodies are shown to the daemon's own user and to root alone")]
+    ContentForbidden,
+    /// Nothing was captured of a request, or it is kept no longer.
+    #[error("nothing is kept of this request's content")]
+    NotCaptured,
     /// `?after=` is no time.
     #[error("after is a number of seconds since 1970")]
     UnknownTime,
@@ -67,6 +76,12 @@ impl Problem for AdminError {
             Self::UnknownPath => ProblemKind::UnknownPath.into(),
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
+            Self::UnknownContent => ProblemKind::UnknownEvents
+                .with_hint("Ask for content=headers, or with queries and bodies too."),
+            Self::ContentForbidden => ProblemKind::ForeignUser
+                .with_hint("Call as root; where the daemon is your own, as its user."),
+            Self::NotCaptured => ProblemKind::UnknownPath
+                .with_hint("Content is captured while its reader follows /v1/events?content=headers, and the oldest goes first."),
             Self::UnknownTime => ProblemKind::InvalidCommand
                 .with_hint("Ask for /v1/history, or for /v1/history?after=SECONDS."),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),

@@ -29,6 +29,7 @@ pub(super) fn status(context: &AdminContext) -> Status {
         clients: context.clients.statuses().map(|clients| clients.iter().map(client).collect()),
         throttle: context.throttle.status(),
         host_throttles: context.host_throttles.iter().map(Throttle::status).collect(),
+        fleet: context.fleet_status(),
         authorities: context.authority_reports(),
         config: server.config.clone(),
         settings: runtime.settings,

@@ -148,7 +148,11 @@ fn watch(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
         while let Some(event) = events.try_next().await? {
             match event {
                 Event::Approval(_) => {}
-                Event::Ready(_) | Event::Session(_) | Event::Request(_) | Event::Lost(_) => {
+                Event::Ready(_)
+                | Event::Session(_)
+                | Event::Content(_)
+                | Event::Request(_)
+                | Event::Lost(_) => {
                     continue;
                 }
             }

@@ -5,14 +5,15 @@ use serde_json::json;
 
 use super::daemon_client::{
     DaemonReply, admin_sockets, announce_files, end_daemon, persist_lock, post_or_lock,
-    require_own_files, with_daemon,
+    record_as_configured, require_own_files, with_daemon,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
-use super::{CliError, Printer, serve, status};
+use super::{CliError, Printer, fleet, serve, status};
 use crate::admin::api::ReloadResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
+use crate::audit::AuditEvent;
 use crate::config::LoadedConfig;
 use crate::credentials::Keychain;
 use crate::daemon;
@@ -75,9 +76,28 @@ pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
     print_session(&session, done, globals, print)
 }
 
+/// The arguments of `lock`.
+#[derive(clap::Args, Debug)]
+pub(super) struct LockArgs {
+    /// Lock this machine alone, where several share the session
+    #[arg(long)]
+    here: bool,
+    /// Lock all machines that share the session without asking
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Has the daemon drop its token until it is unlocked.
-pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    set_locked(true, "locked", globals, print)
+pub(super) fn lock(
+    options: &LockArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    if options.here {
+        return set_locked("/v1/lock?here=true", "locked here", globals, print);
+    }
+    fleet::confirm_for_all("locks", options.yes, globals, print)?;
+    set_locked("/v1/lock", "locked", globals, print)
 }
 
 /// Has the daemon get a token again. A locked keychain is opened first: only a command may show a
@@ -85,7 +105,7 @@ pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError>
 pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let keychain = open_keychain(globals, print);
     let done = if keychain.is_ok() { "unlocked" } else { "no longer locked by `lock`" };
-    match set_locked(false, done, globals, print) {
+    match set_locked("/v1/unlock", done, globals, print) {
         // Without a daemon or a state there was nothing to unlock but the keychain.
         Err(error) if error.exit_code() == ExitCode::NotRunning && keychain.is_err() => {}
         other => other?,
@@ -113,14 +133,14 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
 
 /// Locks or unlocks the running daemon; without one, stores the flag for the next start.
 fn set_locked(
-    locked: bool,
+    path: &str,
     done: &str,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
-    let path = if locked { "/v1/lock" } else { "/v1/unlock" };
+    let locked = path != "/v1/unlock";
     serve::control_runtime()?.block_on(async {
         match say_waiting(print, DAEMON, post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),
@@ -128,6 +148,8 @@ fn set_locked(
             DaemonReply::NotRunning(_lock) => {
                 require_own_files(globals)?;
                 persist_lock(locked, &paths).await?;
+                let action = if locked { "lock" } else { "unlock" };
+                record_as_configured(globals, &paths, (AuditEvent::Lock, action), print);
                 announce_files(globals, &paths, print);
                 if globals.json {
                     print.json(&json!({ "locked": locked, "daemon": false }))

@@ -14,7 +14,7 @@ mod target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub(super) use self::audit_files::audit_path;
+pub(super) use self::audit_files::{audit_path, record_as_configured};
 pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;
@@ -25,7 +25,8 @@ pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_con
 #[cfg(unix)]
 pub(super) use self::profile_files::shell_files;
 pub(super) use self::profile_files::{
-    clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain, trust_record,
+    clear_logins, fetch_user, origins_with_login, persist_lock, remove_authorities,
+    self_test_keychain, trust_record,
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{

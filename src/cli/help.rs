@@ -83,6 +83,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("nexudus-proxy client rotate", &["nexudus-proxy client rotate reports"]),
     ("nexudus-proxy client list", &["nexudus-proxy client list --json"]),
     ("nexudus-proxy client revoke", &["nexudus-proxy client revoke reports"]),
+    ("nexudus-proxy fleet", &["nexudus-proxy fleet status", "nexudus-proxy fleet leave"]),
+    ("nexudus-proxy fleet status", &["nexudus-proxy fleet status --json"]),
+    ("nexudus-proxy fleet leave", &["nexudus-proxy fleet leave --yes"]),
     ("nexudus-proxy approvals", &["nexudus-proxy approvals list", "nexudus-proxy approvals watch"]),
     ("nexudus-proxy approvals list", &["nexudus-proxy approvals list --json"]),
     ("nexudus-proxy approvals show", &["nexudus-proxy approvals show a7k2m9qx"]),
@@ -137,7 +140,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("nexudus-proxy unlock", &["nexudus-proxy unlock"]),
     (
         "nexudus-proxy tail",
-        &["nexudus-proxy tail", "nexudus-proxy tail --status 4xx --client agent"],
+        &[
+            "nexudus-proxy tail",
+            "nexudus-proxy tail --status 4xx --client agent",
+            "nexudus-proxy tail --har requests.har --with-queries",
+        ],
     ),
     ("nexudus-proxy ui", &["nexudus-proxy ui", "nexudus-proxy ui --no-open --read-only"]),
     (

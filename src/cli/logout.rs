@@ -6,14 +6,15 @@ use serde_json::json;
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
     DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, require_own_files,
+    post_or_lock, record_as_configured, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
-use super::{CliError, Printer, serve};
+use super::{CliError, Printer, fleet, serve};
 use crate::admin::api::LogoutResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
+use crate::audit::AuditEvent;
 use crate::config::{LoadedConfig, Origin, Override};
 use crate::credentials::{self, Credentials, verb};
 use crate::daemon::{self, process};
@@ -26,6 +27,9 @@ pub(super) struct LogoutArgs {
     /// Also delete this installation's refresh tokens at Nexudus, where the account may
     #[arg(long)]
     revoke: bool,
+    /// End the session of all machines that share it without asking
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     keys: ConfigOverrides,
 }
@@ -40,6 +44,7 @@ pub(super) fn run(
     refuse_origin(&overrides)?;
     let loaded = globals.load_and_warn(overrides, print)?;
     process::harden();
+    fleet::confirm_for_all("ends", options.yes, globals, print)?;
     let done =
         serve::control_runtime()?.block_on(clear(&loaded, options.revoke, globals, print))?;
     if globals.json {
@@ -120,8 +125,12 @@ async fn clear(
     let is_served = told.is_some() || !daemon_knows;
     if !is_served {
         require_own_files(globals)?;
+        record_as_configured(globals, paths, (AuditEvent::Login, "logout"), print);
     }
     let result = clear_own(loaded, &credentials, origins, told.unwrap_or_default(), print).await?;
+    if !is_served && result.kept_key.is_none() {
+        remove_authorities(paths)?;
+    }
     Ok(outcome(result, daemon_knows, is_served))
 }
 

@@ -20,6 +20,7 @@ mod doctor;
 #[cfg(unix)]
 mod env;
 mod error;
+mod fleet;
 mod globals;
 mod help;
 #[cfg(test)]
@@ -118,13 +119,15 @@ enum Command {
     /// Have the daemon renew its token now
     Refresh,
     /// Have the daemon forget its token until unlocked, across restarts
-    Lock,
+    Lock(control::LockArgs),
     /// End a lock; a locked keyring is opened for it
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
     /// Open the inspector: a page with live requests, the session and the throttle, for you alone
     Ui(ui::UiArgs),
+    /// The machines that share one session
+    Fleet(fleet::FleetArgs),
     /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
@@ -226,7 +229,8 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Stop
         | Command::Reload
         | Command::Refresh
-        | Command::Lock
+        | Command::Lock(_)
+        | Command::Fleet(_)
         | Command::Unlock
         | Command::Tail(_)
         | Command::Ui(_)
@@ -266,7 +270,8 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Stop => control::stop(globals, print),
         Command::Reload => control::reload(globals, print),
         Command::Refresh => control::refresh(globals, print),
-        Command::Lock => control::lock(globals, print),
+        Command::Lock(args) => control::lock(&args, globals, print),
+        Command::Fleet(args) => fleet::run(args, globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
         Command::Ui(args) => ui::run(&args, globals, print),

@@ -11,8 +11,8 @@ use super::globals::{DaemonScope, GlobalArgs};
 use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve, service};
 use crate::admin::api::{
-    AuthorityReport, AuthorityTrouble, ClientStatus, LimiterStatus, RequestCounts, Status,
-    ThrottleStatus,
+    AuthorityReport, AuthorityTrouble, ClientStatus, FleetStatus, LimiterStatus, RequestCounts,
+    Status, ThrottleStatus,
 };
 use crate::admin::client::AdminClient;
 use crate::admin::format::{format_duration, pluralize};
@@ -110,6 +110,7 @@ fn session_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Ro
         "stored",
         format!("{}: {}", session.status.store.kind, session.status.store.reason),
     ));
+    rows.extend(status.fleet.as_ref().map(|fleet| ("fleet", format_fleet(fleet, print))));
     if let Some(degraded) = &session.status.degraded {
         rows.push(("degraded", print.style("33", degraded)));
     }
@@ -122,6 +123,16 @@ fn session_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Ro
         rows.push(("error", print.style("33", &format!("{}{cause}", error.sentence))));
     }
     rows
+}
+
+/// How many machines share the session, and whether their engine answers.
+fn format_fleet(fleet: &FleetStatus, print: Printer) -> String {
+    let present = fleet.members.iter().filter(|member| member.is_present()).count();
+    let members = pluralize(present as u64, "member");
+    if fleet.connected {
+        return format!("{members}; more with `nexudus-proxy fleet status`");
+    }
+    print.style("33", &format!("cut off; {members} when it was last heard of"))
 }
 
 /// The ways out of what prevents it.

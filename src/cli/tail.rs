@@ -1,14 +1,21 @@
 //! `tail`: requests as they end. Paths without queries; no header, no body.
+//!
+//! `--har` writes them to a file too (`har.rs`), with headers by an allow-list, and with queries and bodies
+//! only where asked.
 
+mod har;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::har::HarFile;
 use super::daemon_client::connect;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
-use crate::admin::api::{ClientStatus, Event, RequestRecord, Status};
+use crate::admin::api::{ClientStatus, Event, RequestContent, RequestRecord, Status};
 use crate::admin::client::{AdminClient, Error};
 use crate::clients;
 use crate::problem::ExitCode;
@@ -22,6 +29,15 @@ pub(super) struct TailArgs {
     /// Only this named client
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
+    /// Write the requests to this new file too, as an HTTP Archive (HAR 1.2)
+    #[arg(long, value_name = "FILE")]
+    har: Option<PathBuf>,
+    /// With --har: the queries too, personal values redacted
+    #[arg(long, requires = "har")]
+    with_queries: bool,
+    /// With --har: the bodies too, personal values redacted
+    #[arg(long, requires = "har")]
+    with_bodies: bool,
 }
 
 /// Prints until the reader has gone or Ctrl-C is pressed; a daemon that is restarted is followed.
@@ -33,7 +49,8 @@ pub(super) fn run(
     serve::control_runtime()?.block_on(async {
         let mut daemon = connect(globals).await?;
         options.check_client(&daemon).await?;
-        while options.follow(&daemon, globals, print).await? {
+        let mut har = options.create_har(&daemon).await?;
+        while options.follow(&daemon, globals, print, har.as_mut()).await? {
             if !globals.quiet {
                 print.note("the daemon has ended: waiting for the next one…");
             }
@@ -68,19 +85,28 @@ impl TailArgs {
         daemon: &AdminClient,
         globals: &GlobalArgs,
         print: Printer,
+        mut har: Option<&mut HarFile>,
     ) -> Result<bool, CliError> {
-        let mut events = match daemon.events("request").await {
+        let mut captured = None;
+        let mut events = match daemon.events(&self.kinds()).await {
             Err(Error::NotRunning | Error::ConnectionClosed(_)) => return Ok(true),
             events => events?,
         };
         while let Some(event) = events.try_next().await? {
             let line = match event {
                 Event::Request(request) if self.wants(&request) => {
+                    if let Some(har) = har.as_mut() {
+                        har.add(&request, take_content(&mut captured, &request).as_deref())?;
+                    }
                     if globals.json {
                         json!(request).to_string()
                     } else {
                         format_request(&request, print)
                     }
+                }
+                Event::Content(content) => {
+                    captured = Some(content);
+                    continue;
                 }
                 Event::Lost(count) => {
                     print.warning(&format!("{count} requests came too fast and are not shown"));
@@ -109,11 +135,39 @@ impl TailArgs {
         Err(clients::Error::Missing { name: name.clone() }.into())
     }
 
+    /// Returns the kinds of events that are read, and what is to be captured meanwhile.
+    fn kinds(&self) -> String {
+        if self.har.is_none() {
+            return "request".to_owned();
+        }
+        let queries = if self.with_queries { ",queries" } else { "" };
+        let bodies = if self.with_bodies { ",bodies" } else { "" };
+        format!("request,content&content=headers{queries}{bodies}")
+    }
+
+    /// Creates the archive, once it is certain that the daemon shows what is asked for.
+    async fn create_har(&self, daemon: &AdminClient) -> Result<Option<HarFile>, CliError> {
+        let Some(path) = &self.har else { return Ok(None) };
+        daemon.events(&self.kinds()).await?;
+        let status: Status = daemon.get("/v1/status").await?;
+        let address = status.listening.tcp.first();
+        let base = address.map_or("http://localhost".to_owned(), |it| format!("http://{it}"));
+        Ok(Some(HarFile::create(path, base)?))
+    }
+
     fn wants(&self, request: &RequestRecord) -> bool {
         let status = self.status.is_none_or(|wanted| wanted.contains(request.status));
         let client = self.client.as_ref().is_none_or(|name| request.client.as_ref() == Some(name));
         status && client
     }
+}
+
+/// Takes what was captured of this request, if that came.
+fn take_content(
+    captured: &mut Option<Box<RequestContent>>,
+    request: &RequestRecord,
+) -> Option<Box<RequestContent>> {
+    captured.take().filter(|content| content.request_id == request.request_id)
 }
 
 /// One status, or a class.

@@ -42,6 +42,9 @@ pub(super) struct UiArgs {
     /// Show everything, and change nothing: no client is added or revoked
     #[arg(long)]
     read_only: bool,
+    /// Show headers, queries and bodies of requests too, personal values redacted
+    #[arg(long)]
+    bodies: bool,
 }
 
 /// Serves the page until Ctrl-C.
@@ -51,6 +54,10 @@ pub(super) fn run(args: &UiArgs, globals: &GlobalArgs, print: Printer) -> Result
         // page opens.
         let daemon = status::find(globals, print).await?;
         say_waiting(print, DAEMON, daemon.get::<Json>("/v1/status")).await?;
+        if args.bodies {
+            // A daemon that shows them to others alone says so here, before a page opens.
+            daemon.events(&format!("ready&{CONTENT}")).await?;
+        }
         let serving = serve_page(args, globals, print);
         #[cfg(unix)]
         return match guarded(serving).await {
@@ -72,7 +79,8 @@ async fn serve_page(args: &UiArgs, globals: &GlobalArgs, print: Printer) -> Resu
     let gate = RefCell::new(Gate::new(address, kind));
     let link = gate.borrow_mut().new_link(Instant::now());
     link.show(globals, print)?;
-    let site = Site { gate: &gate, globals, is_read_only: args.read_only };
+    let (is_read_only, has_bodies) = (args.read_only, args.bodies);
+    let site = Site { gate: &gate, globals, is_read_only, has_bodies };
     tokio::select! {
         biased;
         () = open_page(&link, args, print) => Ok(()),
@@ -147,6 +155,9 @@ fn has_desktop() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     cfg!(any(target_os = "macos", windows)) || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY")
 }
+
+/// The part of the query of `/v1/events` that has everything captured.
+const CONTENT: &str = "content=headers,queries,bodies";
 
 /// SIGINT: Ctrl-C is the way to end this.
 #[cfg(unix)]

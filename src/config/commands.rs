@@ -49,11 +49,11 @@ pub(super) fn warn_forbidden(config: &Config, file: &Path) -> Vec<String> {
 }
 
 fn warn_under(rules: &ExecRules, config: &Config) -> Vec<String> {
-    let commands = [
+    let commands = config.fleet.commands().into_iter().chain([
         ("credentials.command", &config.credentials.command),
         ("session.key_command", &config.session.key_command),
         ("notify.command", &config.notify.command),
-    ];
+    ]);
     let unit = SystemdUnit { name: SERVICE.to_owned(), is_system: true };
     let warn = |(key, argv): (&str, &Vec<String>)| {
         let program = argv.first()?;
@@ -61,7 +61,7 @@ fn warn_under(rules: &ExecRules, config: &Config) -> Vec<String> {
         let is_refused = files.iter().any(|file| !rules.permit(file));
         is_refused.then(|| format!("{key}: {}", advice(program, &files, &unit)))
     };
-    commands.into_iter().filter_map(warn).collect()
+    commands.filter_map(warn).collect()
 }
 
 /// Says how to allow a program, line by line.

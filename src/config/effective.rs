@@ -9,10 +9,13 @@ use serde_json::Value as Json;
 use super::{Config, KEYS, Key};
 
 /// The keys that are exported.
-const EXPORTED_KEYS: [&str; 6] = [
+const EXPORTED_KEYS: [&str; 9] = [
     "listen.hosts",
     "listen.expose",
+    "listen.users",
+    "listen.groups",
     "policy.anonymous",
+    "policy.anonymous_redact",
     "policy.deny",
     "policy.ask",
     "limits.target_bytes",

@@ -146,6 +146,28 @@ pub enum Diagnostic {
         /// The part too many.
         what: &'static str,
     },
+    /// The URL of an engine that cannot be used. Says nothing of what stands in it.
+    #[error("{place}: {key}: {why}")]
+    Engine {
+        /// Where.
+        place: ValueSource,
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// A value of `[fleet]` that the program cannot keep.
+    #[error("{place}: {key}: {why}")]
+    Fleet {
+        /// Where.
+        place: ValueSource,
+        /// The key.
+        key: &'static str,
+        /// Why.
+        why: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
     /// An address that others can reach.
     #[error("{place}: {key}: {address} can be reached from other machines")]
     Exposed {
@@ -252,6 +274,11 @@ impl Diagnostic {
                  a client key."
             }
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].",
+            Self::Engine { .. } => {
+                "Write rediss://HOST:PORT/0, redis+unix:///PATH or rediss-sentinel://HOSTS/NAME; the user \
+                 belongs into fleet.username, the password into fleet.password_command."
+            }
+            Self::Fleet { hint, .. } => hint,
             Self::DuplicateAddress { .. } => "Give each host a port of its own.",
             Self::PasswordToHosts { .. } => {
                 "Remove each [[host]], or set upstream.auth = \"bearer\": a token is good for both."
@@ -294,6 +321,8 @@ impl Diagnostic {
             | Self::Shape { place, .. }
             | Self::Rule { place, .. }
             | Self::PlainHttp { place, .. }
+            | Self::Engine { place, .. }
+            | Self::Fleet { place, .. }
             | Self::ExtraPart { place, .. }
             | Self::Exposed { place, .. }
             | Self::DuplicateAddress { place, .. }

@@ -5,8 +5,8 @@ use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{
-    AnonymousAccess, KeyStore, LogFormat, LoginSource, OtherHosts, RedactMode, SessionStore,
-    UpstreamAuth,
+    AnonymousAccess, FleetDurability, KeyStore, LogFormat, LoginSource, OtherHosts, RedactMode,
+    SessionStore, UpstreamAuth,
 };
 
 /// Every key of the configuration, in the order of the file.
@@ -217,6 +217,30 @@ pub static KEYS: &[Key] = &[
     ),
     key!(audit.required, ValueType::Bool, "Refuse a write of a client that cannot be recorded"),
     key!(
+        fleet.engine,
+        ValueType::Engine,
+        "Redis or Valkey that several machines share; empty: alone"
+    ),
+    key!(fleet.username, ValueType::Text, "The engine's user; empty: its default user"),
+    key!(fleet.password_command, ValueType::Argv, "Prints the password of the engine's user"),
+    key!(fleet.key_command, ValueType::Argv, "Prints the key of all members: 64 hex digits a line"),
+    key!(fleet.ca_file, ValueType::File, "The engine's trust anchors beside the system's, PEM"),
+    key!(fleet.ports, ValueType::Ports, "Further ports of engines, which Sentinel announces"),
+    key!(fleet.share, ValueType::Shares, "What the members share: session"),
+    key!(
+        fleet.durability,
+        ValueType::Choice(FleetDurability::WORDS),
+        "Before a token is spent: auto (in the engine's file, on its replicas) or none"
+    ),
+    key!(fleet.clients_stale, POSITIVE_DURATION, "Cut off for longer: refuse clients with keys"),
+    key!(
+        fleet.fail_closed_after,
+        ValueType::Duration { allow_zero: true },
+        "Cut off for longer: refuse every client; 0s: serve on"
+    ),
+    key!(fleet.partition_login, ValueType::Bool, "Log in with a 2FA code of its own while cut off"),
+    key!(fleet.name, ValueType::Text, "The name of this machine; empty: its host name"),
+    key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
         "Longest time a request waits in the queue"
@@ -339,6 +363,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("approval", "Requests that wait for a person."),
     ("audit", "The record of what clients did."),
     ("redact", "Which fields are personal."),
+    ("fleet", "Machines that share one session."),
     ("throttle", "Rate limits."),
     ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),

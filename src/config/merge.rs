@@ -262,6 +262,7 @@ fn diagnose(entry: &Key, invalid: InvalidValue, place: ValueSource) -> Diagnosti
             Diagnostic::Shape { place, key, expected: entry.value_type.expected(), found }
         }
         InvalidValue::Rule(found, why) => Diagnostic::Rule { place, key, found, why },
+        InvalidValue::Engine(why) => Diagnostic::Engine { place, key, why },
         InvalidValue::PlainHttp => Diagnostic::PlainHttp { place, key },
         InvalidValue::ExtraPart(what) => Diagnostic::ExtraPart { place, key, what },
         InvalidValue::UnknownKey(name) => Diagnostic::UnknownKey {

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod example;
 mod file;
+mod fleet;
 mod key;
 mod keys;
 mod load;
@@ -46,6 +47,7 @@ pub use commands::explain_refusal;
 pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
+pub use fleet::{EngineUrl, Fleet, FleetDurability, FleetShare};
 pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
@@ -91,6 +93,8 @@ pub struct Config {
     pub approval: Approval,
     /// The record of what clients did.
     pub audit: Audit,
+    /// Machines that share one session.
+    pub fleet: Fleet,
     /// Rate limits.
     pub throttle: Throttle,
     /// Bounds on local requests and connections.

@@ -207,6 +207,9 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Rate => "10/100ms",
         ValueType::UpstreamAddress => "203.0.113.7",
         ValueType::Rules => "[\"DELETE /**\"]",
+        ValueType::Engine => "redis://127.0.0.1:6379",
+        ValueType::Ports => "[6380]",
+        ValueType::Shares => "[\"session\", \"throttle\"]",
     }
 }
 

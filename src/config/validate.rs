@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::Diagnostic;
+use super::fleet;
 use super::keys::KEYS;
 use super::source::ValueSource;
 use super::{Config, KeyStore, LoginSource, Rule, UnixSocket, UpstreamAuth};
@@ -36,11 +37,16 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
         problems.push(Diagnostic::PasswordToHosts { place: place(key), key: key.to_owned() });
     }
     check_commands(config, place, problems);
-    if let Some(path) = &config.upstream.ca_file
-        && let Err(source) = check_ca_file(path)
+    fleet::check(config, place, problems);
+    for (key, file) in
+        [("upstream.ca_file", &config.upstream.ca_file), ("fleet.ca_file", &config.fleet.ca_file)]
     {
-        let (place, path) = (place("upstream.ca_file"), path.clone());
-        problems.push(Diagnostic::CaFile { place, path, source });
+        if let Some(path) = file
+            && let Err(source) = check_ca_file(path)
+        {
+            let (place, path) = (place(key), path.clone());
+            problems.push(Diagnostic::CaFile { place, path, source });
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
-    AnonymousAccess, AuditFile, Host, KeyStore, LogFormat, LoginSource, Origin, OtherHosts, Proxy,
-    Rate, RedactMode, Rule, SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
+    AnonymousAccess, AuditFile, FleetDurability, Host, KeyStore, LogFormat, LoginSource, Origin,
+    OtherHosts, Proxy, Rate, RedactMode, Rule, SessionStore, UnixSocket, UpstreamAddress,
+    UpstreamAuth, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -385,4 +386,5 @@ words!(KeyStore {
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });
 words!(OtherHosts { "refuse" => Refuse, "tunnel" => Tunnel });
 words!(RedactMode { "off" => Off, "table" => Table, "all" => All });
+words!(FleetDurability { "auto" => Auto, "none" => None });
 words!(LogFormat { "auto" => Auto, "human" => Human, "json" => Json, "journald" => Journald });

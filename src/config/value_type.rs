@@ -41,6 +41,12 @@ pub enum ValueType {
     AuditFile,
     /// Other hosts, each on addresses of its own.
     Hosts,
+    /// The engine that machines share, or nothing.
+    Engine,
+    /// A list of ports.
+    Ports,
+    /// What machines share.
+    Shares,
     /// A duration; `allow_zero` where no waiting at all makes sense.
     Duration {
         /// Whether `0s` is taken.
@@ -104,6 +110,9 @@ impl ValueType {
             Self::Socket => "\"auto\", \"off\" or an absolute path of at most 103 bytes".to_owned(),
             Self::AuditFile => "\"auto\", \"off\" or an absolute path".to_owned(),
             Self::Hosts => "[[host]] tables with `origin` and `listen`".to_owned(),
+            Self::Engine => "\"\" or a URL such as \"rediss://host:6380/0\"".to_owned(),
+            Self::Ports => "a list of ports such as [6380, 6381]".to_owned(),
+            Self::Shares => "a list of \"session\", \"throttle\" and \"clients\"".to_owned(),
             Self::Duration { allow_zero: true } => "a duration such as \"30s\"".to_owned(),
             Self::Duration { allow_zero: false } => {
                 "a duration such as \"30s\", longer than zero".to_owned()
@@ -122,13 +131,14 @@ impl ValueType {
             Self::Text => "TEXT",
             Self::Level => "LEVEL",
             Self::Choice(_) => "WORD",
-            Self::Strings => "WORD",
+            Self::Strings | Self::Shares => "WORD",
             Self::Rules => "RULE",
             Self::Argv => "ARRAY",
             Self::Hostnames => "NAME",
             Self::Origin => "URL",
             Self::File => "FILE",
-            Self::Proxy => "URL",
+            Self::Proxy | Self::Engine => "URL",
+            Self::Ports => "PORT",
             Self::Addresses | Self::Address | Self::UpstreamAddress => "ADDR",
             Self::Socket | Self::AuditFile => "PATH",
             Self::Hosts => "TABLE",
@@ -149,6 +159,8 @@ impl ValueType {
                 | Self::Hostnames
                 | Self::Addresses
                 | Self::Hosts
+                | Self::Ports
+                | Self::Shares
         )
     }
 
@@ -177,6 +189,14 @@ impl ValueType {
             Self::Strings | Self::Rules | Self::Argv | Self::Hostnames | Self::Addresses => {
                 json!({ "type": "array", "items": { "type": "string" } })
             }
+            Self::Ports => json!({
+                "type": "array",
+                "items": { "type": "integer", "minimum": 1, "maximum": 65_535 },
+            }),
+            Self::Shares => json!({
+                "type": "array",
+                "items": { "enum": ["session", "throttle", "clients"] },
+            }),
             Self::Hosts => json!({
                 "type": "array",
                 "items": {
@@ -211,6 +231,7 @@ impl ValueType {
             | Self::UpstreamAddress
             | Self::Socket
             | Self::AuditFile
+            | Self::Engine
             | Self::Duration { .. } => json!({ "type": "string" }),
         }
     }
@@ -263,6 +284,8 @@ pub(super) enum InvalidValue {
     Rule(String, ParseError),
     /// An origin with `http://`.
     PlainHttp,
+    /// A URL of an engine that is not used, and why.
+    Engine(String),
     /// An origin with something behind or before the host.
     ExtraPart(&'static str),
     /// A `[[host]]` table with a key that is not known.

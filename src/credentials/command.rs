@@ -72,7 +72,12 @@ pub(super) async fn key(argv: &[String]) -> Result<KeyMaterial, Error> {
     Ok(output(argv).await?.key_of_first_line()?)
 }
 
-async fn output(argv: &[String]) -> Result<SecretInput, Error> {
+/// Runs `argv` and returns all that it printed.
+///
+/// # Errors
+///
+/// As [`password`].
+pub(super) async fn output(argv: &[String]) -> Result<SecretInput, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
     super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {

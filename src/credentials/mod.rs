@@ -8,6 +8,7 @@ mod authority_key;
 mod authority_sealer;
 mod command;
 mod environment;
+mod fleet_secrets;
 mod key_file;
 mod keychain;
 #[cfg(target_os = "linux")]
@@ -22,12 +23,14 @@ mod sources;
 mod stored_files;
 mod systemd;
 mod systemd_store;
+mod token_sealer;
 mod totp_secret;
 
 use std::fmt;
 
 pub use self::authority_key::AuthorityKey;
 pub use self::authority_sealer::AuthoritySealer;
+pub use self::fleet_secrets::{FleetKey, FleetSecretError, FleetSecrets};
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::private_file::FileError;
 pub use self::resolver::Credentials;
@@ -35,6 +38,7 @@ pub use self::session_key::{KeySource, SessionKey};
 pub use self::stored_files::{ClearedFiles, FilePlace};
 pub use self::systemd::credentials_directory;
 pub use self::systemd_store::{SystemdStoreError, store_for_service, test_store_for_service};
+pub use self::token_sealer::TokenSealer;
 pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::{Secret, UnusableSecret};
@@ -81,7 +85,8 @@ pub struct ResolvedLogin {
 /// Environment variables that no child inherits: those that may hold a secret, and those by which
 /// the service manager speaks to this process alone. Those that name directories or credentials
 /// stay, because a command may be there to read them.
-pub const PRIVATE_ENV_VARIABLES: [&str; 12] = [
+pub const PRIVATE_ENV_VARIABLES: [&str; 13] = [
+    "NEXUDUS_FLEET_PASSWORD",
     "NEXUDUS_PASSWORD",
     "NEXUDUS_TOTP",
     "LISTEN_FDNAMES",

@@ -26,6 +26,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, Host, Origin, OtherHosts, Paths};
 use crate::credentials::Credentials;
+use crate::fleet::{Fleet, FleetError};
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, DrainSignal, InFlightCounter};
 use crate::peer::UserAcl;
@@ -42,6 +43,7 @@ pub(super) struct DaemonBuilder {
     operators: AccessControl,
     session: Session,
     session_task: SessionTask<endpoint::HttpIssuer>,
+    fleet: Option<Fleet>,
     issuer: endpoint::HttpIssuer,
     clock: Clock,
     has_key_outside_keychain: bool,
@@ -61,6 +63,7 @@ pub(super) struct Prepared {
     tls: Arc<rustls::ClientConfig>,
     pub(super) users: UserAcl,
     pub(super) operators: UserAcl,
+    fleet: Option<Fleet>,
 }
 
 impl Prepared {
@@ -76,7 +79,22 @@ impl Prepared {
             users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
             operators: listen::user_acl(&config.admin.users, &[], false)?,
             tls: upstream::load_tls_config(config.upstream.ca_file.as_deref())?,
+            fleet: None,
         })
+    }
+
+    /// Refuses to go on without the member that the configuration asks for: alone, the daemon would
+    /// spend what others share.
+    fn complete(self, config: &Config) -> Result<Self, Error> {
+        if config.fleet.engine.is_some() && self.fleet.is_none() {
+            return Err(FleetError::NeedsMember.into());
+        }
+        Ok(self)
+    }
+
+    /// Makes the member of a fleet that the configuration asks for, for which secrets are read.
+    pub(super) async fn with_fleet(self, config: &Config, clock: &Clock) -> Result<Self, Error> {
+        Ok(Self { fleet: Fleet::from_config(config, clock).await?, ..self })
     }
 }
 
@@ -89,7 +107,8 @@ impl DaemonBuilder {
         paths: &Paths,
         deps: Deps,
     ) -> Result<Self, Error> {
-        let (Prepared { tls, users, operators }, Deps { clock, credentials }) = (prepared, deps);
+        let Prepared { tls, users, operators, fleet } = prepared.complete(config)?;
+        let Deps { clock, credentials } = deps;
         let (mut listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
         let resolver = resolver(config, &server.listening)?;
@@ -98,8 +117,8 @@ impl DaemonBuilder {
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
-        let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
-        let access = access_sources(config, paths, (users, &clients), &listeners, &clock)?;
+        let (session, task) = new_session(config, state, &credentials, &issuer, &clock);
+        let access = access_sources(config, paths, (users, &clients), &listeners, (&clock, &lock))?;
         let builder = RouteBuilder {
             config,
             session: &session,
@@ -117,7 +136,8 @@ impl DaemonBuilder {
             server,
             admin_listeners: admin,
             session,
-            session_task,
+            session_task: task.with_fleet(fleet.clone()),
+            fleet,
             issuer,
             clock,
             has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
@@ -157,7 +177,7 @@ impl DaemonBuilder {
         let (keeper, Authorities { live: authorities, .. }) = self.authorities;
         let keeper = tokio::spawn(keeper.run());
         let Self { access, routes, operators, .. } = self;
-        let oversight = Oversight::of(&access);
+        let oversight = Oversight::start(config, &access, &self.credentials, &self.session);
         let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =
@@ -199,6 +219,7 @@ impl DaemonBuilder {
             clock: self.clock.clone(),
             has_key_outside_keychain: self.has_key_outside_keychain,
             credentials: self.credentials.clone(),
+            fleet: self.fleet.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
             upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
@@ -224,6 +245,7 @@ fn runtime_state(config: &Config) -> RuntimeState {
         lifecycle: api::Lifecycle::Serving,
         settings: config.export(),
         keys: super::config_report::of_config(config),
+        redact: config.redact.clone(),
         restart_needed: vec![],
     }
 }

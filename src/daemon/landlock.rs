@@ -73,7 +73,8 @@ impl Confinement {
 fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
     let commands =
         [&config.credentials.command, &config.session.key_command, &config.notify.command];
-    if commands.iter().any(|command| !command.is_empty()) {
+    let of_fleet = config.fleet.commands().map(|(_, command)| command);
+    if commands.into_iter().chain(of_fleet).any(|command| !command.is_empty()) {
         return None;
     }
     let upstream = &config.upstream;
@@ -85,7 +86,8 @@ fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
         let port = address.and_then(|address| address.port()).unwrap_or(origin.port());
         [Some(port), via.map(|via| via.port())]
     });
-    Some(places.flatten().chain([DNS_PORT]).collect())
+    let places = places.flatten().chain(config.fleet.engine_ports());
+    Some(places.chain([DNS_PORT]).collect())
 }
 
 /// Says whether the daemon connects to hosts that its clients choose.

@@ -32,6 +32,7 @@ mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;
+mod token_keeper;
 mod upstream_route;
 
 use std::io;
@@ -53,6 +54,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
+use crate::fleet::FleetError;
 use crate::listen::{self, DrainController};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::Session;
@@ -174,6 +176,9 @@ pub enum Error {
         #[source]
         source: listen::Error,
     },
+    /// This machine cannot be a member of its fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// Neither an address nor a socket is configured.
     #[error("no address and no socket to listen on is configured")]
     NoListeners,
@@ -247,6 +252,7 @@ impl Problem for Error {
                 ProblemKind::ConfigInvalid.with_hint("Leave upstream.address empty.")
             }
             Self::Audit(error) => error.details(),
+            Self::Fleet(error) => error.details(),
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
             Self::Stopped
@@ -272,7 +278,7 @@ impl Daemon {
     ///
     /// Everything that only a person can repair; nothing is left running.
     pub async fn start(config: &Config, paths: &Paths, deps: Deps) -> Result<Self, Error> {
-        let prepared = Prepared::from_config(config)?;
+        let prepared = Prepared::from_config(config)?.with_fleet(config, &deps.clock).await?;
         let lock = match ProfileLock::without_state(config, paths) {
             Some(lock) => lock,
             None => lock_profile(paths)?,
@@ -291,7 +297,7 @@ impl Daemon {
         paths: &Paths,
         deps: Deps,
     ) -> Result<Self, Error> {
-        let prepared = Prepared::from_config(config)?;
+        let prepared = Prepared::from_config(config)?.with_fleet(config, &deps.clock).await?;
         DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
     }
 

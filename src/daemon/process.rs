@@ -16,7 +16,7 @@ pub fn harden() {
 }
 
 /// Raises the limit on open files to the most that is allowed: for a daemon, which has thousands of
-/// connections. A `run` keeps the limit for its command, because programs that use `select(2)`
+/// connections. A `run` does it once its command has started, because programs that use `select(2)`
 /// cannot take descriptors beyond 1,023.
 ///
 /// A failure is logged and not fatal.

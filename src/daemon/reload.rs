@@ -95,12 +95,13 @@ impl Daemon {
         state.access = access;
         state.operators.set_operators(operators);
         state.server.store(Arc::new(server));
-        let settings = next.export();
+        let (settings, redact) = (next.export(), next.redact.clone());
         state.config = next;
         let paths = |keys: Vec<&Key>| keys.into_iter().map(Key::path).collect::<Vec<_>>();
         let (applied, restart_needed) = (paths(applied), paths(restart));
         self.runtime_state.send_modify(|now| {
             now.settings = settings;
+            now.redact = redact;
             now.restart_needed.clone_from(&restart_needed);
         });
         let notes = socket_access::notes(&state.config, &self.listening);

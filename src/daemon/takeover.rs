@@ -18,8 +18,8 @@ use crate::config::{Config, Paths};
 /// As [`Daemon::start`]: [`Error::AlreadyRunning`] if another daemon serves the profile, or if the
 /// `run` does not end in time.
 pub async fn start(config: &Config, paths: &Paths) -> Result<Daemon, Error> {
-    let prepared = Prepared::from_config(config)?;
     let deps = Deps::from_config(config, paths);
+    let prepared = Prepared::from_config(config)?.with_fleet(config, &deps.clock).await?;
     if let Some(lock) = ProfileLock::without_state(config, paths) {
         return DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths);
     }

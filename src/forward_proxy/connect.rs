@@ -82,7 +82,7 @@ impl ForwardProxy {
 
     async fn open_tunnel(&self, to: &HostPort, is_owner: bool) -> Result<Tunnel, Error> {
         let place = self.places.take(is_owner).ok_or(Error::TooManyTunnels)?;
-        Ok(Tunnel { host: self.dialer.connect(to).await?, _place: place })
+        Ok(Tunnel { host: self.dialer.connect(to, is_owner).await?, _place: place })
     }
 }
 

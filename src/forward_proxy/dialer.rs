@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use super::lookups::Lookups;
 use super::public_address::{is_of_this_machine, is_public};
 use super::{Error, HostPort};
 use crate::config::{Origin, Proxy};
-use crate::upstream::{HttpProxy, OwnSockets, Resolver, connect_tcp};
+use crate::upstream::{HttpProxy, OwnSockets, Resolver, TunnelRefused, connect_tcp};
 
 /// Connects to hosts that a client names.
 pub struct Dialer {
     lookup: Lookup,
-    lookups: Semaphore,
+    lookups: Lookups,
     /// The sockets of this program.
     own: OwnSockets,
     /// The proxy on the way.
@@ -46,7 +47,7 @@ impl Dialer {
     /// sockets that `resolver` knows as our own, always.
     pub fn new(resolver: Resolver, proxy: Proxy, allow: &[String], timeout: Duration) -> Self {
         let named = allow.iter().filter_map(|text| HostPort::parse(text, Some(443))).collect();
-        let (own, lookups) = (resolver.own_sockets().clone(), Semaphore::new(MAX_LOOKUPS));
+        let (own, lookups) = (resolver.own_sockets().clone(), Lookups::new());
         Self { lookup: Lookup::System(resolver), lookups, own, proxy, named, timeout }
     }
 
@@ -75,70 +76,72 @@ impl Dialer {
     }
 
     /// Connects to `to`, through a tunnel of the parent proxy if there is one.
-    pub(super) async fn connect(&self, to: &HostPort) -> Result<TcpStream, Error> {
-        self.within(async {
-            let origin = Origin::new(to.host(), to.port());
-            let parent = HttpProxy::from_config(&self.proxy, &origin).map_err(|_| Error::Proxy)?;
-            let Some(parent) = parent else { return self.connect_directly(to).await };
-            let tcp = self.connect_parent(&parent).await?;
-            parent.connect_tunnel(tcp, &origin).await.map_err(connect_error)
-        })
-        .await
+    pub(super) async fn connect(&self, to: &HostPort, is_owner: bool) -> Result<TcpStream, Error> {
+        let origin = Origin::new(to.host(), to.port());
+        let parent = HttpProxy::from_config(&self.proxy, &origin).map_err(Error::Parent)?;
+        let Some(parent) = parent else { return self.connect_directly(to, is_owner).await };
+        let tunnel = async {
+            let tcp = self.connect_parent(&parent, is_owner).await?;
+            parent.connect_tunnel(tcp, &origin).await.map_err(tunnel_error)
+        };
+        timeout(self.timeout, tunnel).await.unwrap_or(Err(Error::ParentTimeout))
     }
 
     /// Connects to `to`, or to the parent proxy, which takes one request for it.
     pub(super) async fn connect_plain(
         &self,
         to: &HostPort,
+        is_owner: bool,
     ) -> Result<(TcpStream, Option<HttpProxy>), Error> {
-        self.within(async {
-            let origin = Origin::new(to.host(), to.port());
-            let parent = HttpProxy::for_plain_http(&self.proxy, &origin);
-            match parent.map_err(|_| Error::Proxy)? {
-                Some(parent) => Ok((self.connect_parent(&parent).await?, Some(parent))),
-                None => Ok((self.connect_directly(to).await?, None)),
-            }
-        })
-        .await
+        let origin = Origin::new(to.host(), to.port());
+        let parent = HttpProxy::for_plain_http(&self.proxy, &origin).map_err(Error::Parent)?;
+        let Some(parent) = parent else {
+            return Ok((self.connect_directly(to, is_owner).await?, None));
+        };
+        let connecting = timeout(self.timeout, self.connect_parent(&parent, is_owner)).await;
+        Ok((connecting.unwrap_or(Err(Error::ParentTimeout))?, Some(parent)))
     }
 
-    async fn within<T>(
-        &self,
-        connecting: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-            Err(connect_error(source))
+    async fn connect_directly(&self, to: &HostPort, is_owner: bool) -> Result<TcpStream, Error> {
+        let connecting = async {
+            let addresses = self.look_up(to.host(), to.port(), is_owner).await;
+            let addresses = addresses.map_err(Error::Resolve)?;
+            // All of them: one of the internet among them must not make the others reachable.
+            addresses.iter().try_for_each(|address| self.check_address(*address, to))?;
+            connect_tcp(addresses).await.map_err(connect_error)
+        };
+        timeout(self.timeout, connecting).await.unwrap_or_else(|_| {
+            Err(connect_error(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
         })
-    }
-
-    async fn connect_directly(&self, to: &HostPort) -> Result<TcpStream, Error> {
-        let addresses = self.look_up(to.host(), to.port()).await?;
-        // All of them: one of the internet among them must not make the others reachable.
-        addresses.iter().try_for_each(|address| self.check_address(*address, to))?;
-        connect_tcp(addresses).await.map_err(connect_error)
     }
 
     /// Connects to the parent proxy, which is often a program on this machine.
-    async fn connect_parent(&self, parent: &HttpProxy) -> Result<TcpStream, Error> {
-        let addresses = self.look_up(parent.host(), parent.port()).await?;
+    async fn connect_parent(&self, parent: &HttpProxy, is_owner: bool) -> Result<TcpStream, Error> {
+        let addresses = self.look_up(parent.host(), parent.port(), is_owner).await;
+        let addresses = addresses.map_err(Error::ParentUnreachable)?;
         if addresses.iter().any(|address| self.own.contains(*address)) {
             return Err(Error::OwnAddress);
         }
-        connect_tcp(addresses).await.map_err(connect_error)
+        connect_tcp(addresses).await.map_err(|error| Error::ParentUnreachable(Arc::new(error)))
     }
 
-    async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        // The session's own lookups share the threads that these take.
-        let _permit = self.lookups.acquire().await.map_err(|_| Error::Target)?;
+    async fn look_up(
+        &self,
+        host: &str,
+        port: u16,
+        is_owner: bool,
+    ) -> Result<Vec<SocketAddr>, Arc<io::Error>> {
+        let permit = self.lookups.acquire(is_owner).await.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::TimedOut, "the resolver is busy with other names")
+        })?;
         let found = match &self.lookup {
-            Lookup::System(resolver) => resolver.look_up_once(host, port).await,
+            Lookup::System(resolver) => resolver.look_up_once(host, port, permit).await,
             #[cfg(test)]
             Lookup::Fixed(addresses) => {
                 Ok(addresses(host).into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
             }
         };
-        found.map_err(|error| Error::Resolve(Arc::new(error)))
+        found.map_err(Arc::new)
     }
 }
 
@@ -146,9 +149,18 @@ fn connect_error(error: io::Error) -> Error {
     Error::Connect(Arc::new(error))
 }
 
-/// Most lookups at once: each takes a thread for as long as the system's resolver likes, of the eight
-/// that the session's files and lookups need too.
-const MAX_LOOKUPS: usize = 4;
+/// Says why the parent proxy has opened no tunnel.
+fn tunnel_error(error: io::Error) -> Error {
+    let refused = error.get_ref().and_then(|cause| cause.downcast_ref::<TunnelRefused>());
+    match refused {
+        Some(TunnelRefused(PROXY_LOGIN_STATUS)) => Error::ParentLogin,
+        Some(TunnelRefused(status)) => Error::ParentRefused(*status),
+        None => Error::ParentUnreachable(Arc::new(error)),
+    }
+}
+
+/// 407 Proxy Authentication Required.
+pub(super) const PROXY_LOGIN_STATUS: u16 = 407;
 
 #[cfg(test)]
 mod tests {
@@ -180,7 +192,7 @@ mod tests {
             let to = HostPort::new("rebound.test", 443);
 
             dialer.check(&to, 443).unwrap();
-            let refused = dialer.connect(&to).await.unwrap_err();
+            let refused = dialer.connect(&to, true).await.unwrap_err();
 
             assert_eq!(matches!(refused, Error::OwnAddress), is_own, "{addresses:?}: {refused}");
             assert!(is_own || matches!(refused, Error::PrivateAddress), "{addresses:?}: {refused}");
@@ -205,7 +217,7 @@ mod tests {
 
         dialer.check(&to, 443).unwrap();
         let (mut near, (mut far, _)) = tokio::try_join!(
-            async { dialer.connect(&to).await.map_err(io::Error::other) },
+            async { dialer.connect(&to, true).await.map_err(io::Error::other) },
             server.accept()
         )
         .unwrap();
@@ -232,6 +244,47 @@ mod tests {
             let refused = self::dialer(allow, |_| vec![]).check(&own, 443).unwrap_err();
             assert!(matches!(refused, Error::OwnAddress), "{allow:?}: {refused}");
         }
+    }
+
+    /// The system's resolver cannot be cancelled: what counts is its thread, and not its caller.
+    #[test]
+    fn a_lookup_keeps_its_permit_until_its_thread_is_free() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (resume, resumed) = std::sync::mpsc::channel::<()>();
+            let slow = tokio::task::spawn_blocking(move || resumed.recv());
+            let resolver = Resolver::new(tokio::runtime::Handle::current());
+            let dialer = Dialer::new(resolver, Proxy::None, &[], Duration::from_secs(60));
+            let (to, all) = (HostPort::new("localhost", 443), dialer.lookups.available());
+
+            for _ in 0..all {
+                let before = dialer.lookups.available();
+                let begun = async {
+                    while dialer.lookups.available() == before {
+                        tokio::task::yield_now().await;
+                    }
+                    // As much as the lookup needs to get to its thread.
+                    tokio::task::yield_now().await;
+                };
+                tokio::select! {
+                    biased;
+                    _ = dialer.connect(&to, true) => panic!("its thread is taken"),
+                    () = begun => {}
+                }
+            }
+            assert_eq!(
+                dialer.lookups.available(),
+                0,
+                "the callers have gone, and no thread is free"
+            );
+
+            resume.send(()).unwrap();
+            slow.await.unwrap().unwrap();
+            while dialer.lookups.available() < all {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn dialer(

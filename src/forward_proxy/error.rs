@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::upstream::HttpProxyError;
 
 /// Why a request did not get through.
 ///
@@ -62,9 +63,21 @@ pub enum Error {
     /// The host has accepted the connection, and gives no response.
     #[error("the host gave no response: {0}")]
     Response(&'static str),
-    /// `upstream.proxy` names no proxy that can be used.
-    #[error("could not use the proxy of upstream.proxy")]
-    Proxy,
+    /// The proxy on the way cannot be used, wherever its URL comes from.
+    #[error("could not use the proxy on the way")]
+    Parent(#[source] HttpProxyError),
+    /// The proxy on the way does not accept the connection, or breaks off.
+    #[error("no connection to the proxy on the way")]
+    ParentUnreachable(#[source] Arc<io::Error>),
+    /// The proxy on the way gives no response in time.
+    #[error("the proxy on the way did not respond in time")]
+    ParentTimeout,
+    /// The proxy on the way wants a login, or another one.
+    #[error("the proxy on the way asks for a login")]
+    ParentLogin,
+    /// The proxy on the way refuses the host.
+    #[error("the proxy on the way responded with {0}")]
+    ParentRefused(u16),
 }
 
 impl Error {
@@ -85,10 +98,17 @@ impl Error {
             Self::NoCertificate => "not covered by the CA: run nexudus-proxy ca rotate",
             Self::NoAuthority => "CA of nexudus-proxy is not ready",
             Self::TooManyTunnels => "too many tunnels in nexudus-proxy",
+            Self::Resolve(error) if error.kind() == io::ErrorKind::TimedOut => {
+                "name lookup of nexudus-proxy timed out"
+            }
             Self::Resolve(_) => "host not found by nexudus-proxy",
             Self::Connect(_) => "host unreachable for nexudus-proxy",
             Self::Response(_) => "no response from host to nexudus-proxy",
-            Self::Proxy => "upstream.proxy unusable in nexudus-proxy",
+            Self::Parent(_) => "parent proxy unusable for nexudus-proxy",
+            Self::ParentUnreachable(_) => "parent proxy unreachable for nexudus-proxy",
+            Self::ParentTimeout => "parent proxy of nexudus-proxy timed out",
+            Self::ParentLogin => "parent proxy wants a login of nexudus-proxy",
+            Self::ParentRefused(_) => "host refused by parent proxy of nexudus-proxy",
         }
     }
 }
@@ -131,8 +151,14 @@ impl Problem for Error {
             Self::Connect(_) => ProblemKind::DestinationUnreachable.into(),
             Self::Response(_) => ProblemKind::DestinationUnreachable
                 .with_hint("The request may have been carried out: look before sending it again."),
-            Self::Proxy => ProblemKind::DestinationUnreachable
-                .with_hint("Write it as http://proxy.example:3128, or use none."),
+            Self::Parent(_) => ProblemKind::DestinationUnreachable
+                .with_hint("Write it as http://proxy.example:3128 in HTTPS_PROXY or upstream.proxy."),
+            Self::ParentUnreachable(_) | Self::ParentTimeout => ProblemKind::DestinationUnreachable
+                .with_hint("Correct HTTPS_PROXY or upstream.proxy, or add the host to NO_PROXY."),
+            Self::ParentLogin => ProblemKind::DestinationUnreachable
+                .with_hint("Write its login into HTTPS_PROXY: http://user:password@proxy.example:3128."),
+            Self::ParentRefused(_) => ProblemKind::DestinationUnreachable
+                .with_hint("Ask the operator of that proxy, or add the host to NO_PROXY."),
         }
     }
 }

@@ -11,6 +11,7 @@ mod copy;
 mod dialer;
 mod error;
 mod host_port;
+mod lookups;
 mod places;
 mod plain;
 mod public_address;

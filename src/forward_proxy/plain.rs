@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::copy::IDLE_TIMEOUT;
+use super::dialer::PROXY_LOGIN_STATUS;
 use super::{Error, ForwardProxy, HostPort, TunnelPlace};
 use crate::upstream::{BodyError, ConnectionError};
 
@@ -40,7 +41,7 @@ impl ForwardProxy {
         is_owner: bool,
     ) -> Result<Response<PlainBody>, Error> {
         let place = self.places.take(is_owner).ok_or(Error::TooManyTunnels)?;
-        let (tcp, parent) = self.dialer.connect_plain(to).await?;
+        let (tcp, parent) = self.dialer.connect_plain(to, is_owner).await?;
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let authority = to.authority(HTTP_PORT);
@@ -61,6 +62,10 @@ impl ForwardProxy {
         let mut request = PlainRequest { method: head.method, target, headers, body: Some(body) };
         let response = connection.send_request(&mut request, IDLE_TIMEOUT).await;
         let response = response.map_err(|failed| Error::Response(response_error(failed.error)))?;
+        // A client would take it for a question of ours.
+        if parent.is_some() && response.status() == PROXY_LOGIN_STATUS {
+            return Err(Error::ParentLogin);
+        }
         let timer = Box::pin(sleep(IDLE_TIMEOUT));
         Ok(response.map(|()| PlainBody { connection, timer, _place: place }))
     }

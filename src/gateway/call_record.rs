@@ -3,13 +3,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request};
 
 use super::Gateway;
 use super::client_auth::ClientIdentity;
 use super::error::Error;
 use super::peer_identity::ConnectionPeer;
-use super::policy::Allowed;
+use super::policy::{Allowed, Policy, carries_login_material};
 use crate::approvals::Subject;
 use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
@@ -35,6 +36,15 @@ pub(super) struct Oversight {
     is_forwarded: bool,
     /// The code of a response of our own.
     pub(super) code: Option<&'static str>,
+    /// The bodies that a reader asks for.
+    pub(super) captured: Option<CapturedBodies>,
+}
+
+/// Says that the bodies of a request may be captured.
+#[derive(Debug)]
+pub(super) struct CapturedBodies {
+    /// The body of the request; `None` where it streams.
+    pub(super) request: Option<Bytes>,
 }
 
 /// Waits until a request is recorded.
@@ -63,6 +73,7 @@ impl CallRecord {
     /// what lives here would make the future of every request larger.
     pub(super) fn recording<'a>(
         &'a mut self,
+        policy: &Policy,
         allowed: &Allowed,
         body: &'a ReplayBody,
     ) -> Option<Recording<'a>> {
@@ -70,6 +81,12 @@ impl CallRecord {
             oversight.is_forwarded = true;
         }
         let audited = self.audited()?;
+        if let Some(rule) = policy.allowing_rule(allowed, body) {
+            audited.set_rule(&rule);
+        }
+        if let Some(redaction) = allowed.redaction() {
+            audited.set_redactions(redaction.redactions().clone());
+        }
         let bytes = match body {
             ReplayBody::Buffered(bytes, _) => Some(&**bytes),
             ReplayBody::Empty | ReplayBody::Streamed(_) => None,
@@ -78,6 +95,34 @@ impl CallRecord {
         let subject = Subject::of_call(target, bytes.unwrap_or_default());
         let ids = subject.ok().flatten().map(|subject| subject.ids).unwrap_or_default();
         Some(Box::pin(audited.begin(ids, bytes)))
+    }
+
+    /// Has the bodies captured, for a reader that asks for them: never those that hold a login.
+    pub(super) fn capture(&mut self, allowed: &Allowed, body: &ReplayBody) {
+        if carries_login_material(allowed.path()) {
+            return;
+        }
+        let request = match body {
+            ReplayBody::Empty => Some(Bytes::new()),
+            ReplayBody::Buffered(bytes, _) => Some(bytes.clone()),
+            ReplayBody::Streamed(_) => None,
+        };
+        let captured = Some(CapturedBodies { request });
+        self.oversight.get_or_insert_default().captured = captured;
+    }
+
+    /// Gives up what watches the request, once it is handled: with the rule that denied it.
+    pub(super) fn take_oversight<T>(
+        &mut self,
+        handled: Option<&Result<T, Error>>,
+    ) -> Option<Box<Oversight>> {
+        if let Some(Err(Error::Policy(error))) = handled
+            && let Some(rule) = error.rule()
+            && let Some(audited) = self.audited()
+        {
+            audited.set_rule(rule);
+        }
+        self.oversight.take()
     }
 
     /// Waits until a request to another host is recorded, as far as it is before it is sent.

@@ -59,8 +59,16 @@ impl InFlightRequest {
     }
 
     /// Takes over what watches the request to its end.
-    pub(super) fn set_oversight(&mut self, oversight: Option<Box<Oversight>>) {
+    pub(super) fn set_oversight(&mut self, mut oversight: Option<Box<Oversight>>) {
+        if let Some(captured) = oversight.as_mut().and_then(|it| it.captured.take()) {
+            self.access.capture_bodies(captured.request.as_deref());
+        }
         self.oversight = oversight;
+    }
+
+    /// Captures a piece of the response's body, where a reader asks for it.
+    pub(super) fn capture(&mut self, piece: &[u8]) {
+        self.access.capture(piece);
     }
 
     /// Records what the response body has told so far of the action: whether it failed.

@@ -190,6 +190,9 @@ impl Gateway {
             CurrentAdmission::Outdated(again) => again.await?,
         };
         record.set_client(admitted.client());
+        if let Some(tokens) = self.policy.unread_tokens(admitted.client()) {
+            Box::pin(self.wait_tokens(tokens)).await?;
+        }
         // The decision ends here: what lives on makes the future of every request larger.
         let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
@@ -208,7 +211,9 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure_send(sending).await?;
+            let response = timing.measure_send(sending).await;
+            timing.set_connect_micros(allowed.connect_micros());
+            let response = response?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {

@@ -1,5 +1,7 @@
 //! Builds the upstream request: the client's request with our token.
 
+use std::time::Duration;
+
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, MAX_FORWARDS, RANGE, USER_AGENT, VIA,
@@ -117,6 +119,10 @@ impl UpstreamRequest for Authorized<'_> {
         header_policy.via().iter().for_each(|value| each(&VIA, value));
         each(&AUTHORIZATION, self.bearer.header());
         self.bearer.client_id().iter().for_each(|id| each(&CLIENT_ID, id));
+    }
+
+    fn note_connect(&self, waited: Duration) {
+        self.allowed.add_connect(waited);
     }
 
     fn reuse(&self) -> Reuse<'_> {

@@ -61,7 +61,10 @@ impl Gateway {
             timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
             // Only now `100 Continue` asks for the body: a slow client holds no permit meanwhile.
             let body = self.read_body(allowed, body, timing).await?;
-            if let Some(recording) = record.recording(allowed, &body) {
+            if timing.is_exact() && sender.telemetry.captures.wants_bodies() {
+                record.capture(allowed, &body);
+            }
+            if let Some(recording) = record.recording(&self.policy, allowed, &body) {
                 recording.await?;
             }
             Ok(body)

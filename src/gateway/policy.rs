@@ -15,6 +15,8 @@ mod quota;
 mod redaction;
 mod sensitive_paths;
 
+use std::sync::atomic::AtomicU32;
+
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
@@ -26,6 +28,7 @@ pub(super) use self::guide_request::GUIDE_PATH;
 use self::matching::{allowing, check_denied, check_login_material, find_rule};
 pub(super) use self::quota::{PendingCount, check_left, count, wait_counted};
 pub(super) use self::redaction::{RequestRedaction, check_redacted_query};
+pub(super) use self::sensitive_paths::carries_login_material;
 use self::sensitive_paths::{READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
@@ -370,6 +373,7 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         is_websocket,
         awaits_command,
         asks,
+        connect_micros: AtomicU32::new(0),
         redaction,
     };
     Ok(Decision::Forward(allowed, body))

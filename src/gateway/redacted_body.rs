@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +18,8 @@ use crate::upstream::ConnectionError;
 pub(super) struct RedactedBody<B> {
     inner: B,
     rewriter: Rewriter<ResponseRules>,
+    /// Counts the values that are hidden, for the record.
+    redactions: Arc<AtomicU64>,
     /// The bytes that have come and are not rewritten yet.
     waiting: Bytes,
     /// The bytes that are rewritten and not sent yet.
@@ -39,10 +43,15 @@ pub(super) enum Begun<B> {
 
 impl<B: Body<Data = Bytes, Error = ConnectionError> + Unpin> RedactedBody<B> {
     /// Rewrites the first piece.
-    pub(super) async fn begin(inner: B, rewriter: Rewriter<ResponseRules>) -> Begun<B> {
+    pub(super) async fn begin(
+        inner: B,
+        rewriter: Rewriter<ResponseRules>,
+        redactions: Arc<AtomicU64>,
+    ) -> Begun<B> {
         let mut body = Self {
             inner,
             rewriter,
+            redactions,
             waiting: Bytes::new(),
             ready: Vec::new(),
             steps: 0,
@@ -100,6 +109,7 @@ impl<B: Body<Data = Bytes, Error = ConnectionError> + Unpin> RedactedBody<B> {
     }
 
     fn check(&mut self, written: Result<(), JsonError>) -> Result<(), ConnectionError> {
+        self.redactions.store(self.rewriter.rules().replaced(), Ordering::Relaxed);
         written.map_err(|error| {
             self.is_done = true;
             tracing::warn!(%error, "a response to a redacted client was cut off: it is not understood");

@@ -4,6 +4,7 @@
 //! a body that is no JSON at all becomes an error instead of a response that breaks off.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER};
@@ -19,11 +20,14 @@ use super::redacted_body::{Begun, RedactedBody};
 use super::response_body::ProxyBody;
 use crate::listen::insert_sandbox_headers;
 use crate::redact::{Redaction, ResponseRules, Rewriter};
+use crate::telemetry::ResponseInfo;
 
 /// How the response to one request is rewritten.
 pub(super) struct ResponseRedaction {
     redaction: Arc<Redaction>,
     rewriter: Rewriter<ResponseRules>,
+    /// Counts the values that are hidden.
+    redactions: Arc<AtomicU64>,
     is_head: bool,
     /// How addresses on this proxy begin.
     base: String,
@@ -38,7 +42,8 @@ impl ResponseRedaction {
         let is_head = allowed.method() == Method::HEAD;
         let host = allowed.head().headers.get(HOST).and_then(|host| host.to_str().ok());
         let base = format!("http://{}", host.unwrap_or_default());
-        Some(Box::new(Self { redaction, rewriter, is_head, base }))
+        let redactions = request.redactions().clone();
+        Some(Box::new(Self { redaction, rewriter, redactions, is_head, base }))
     }
 
     /// Rewrites a response.
@@ -58,7 +63,9 @@ impl ResponseRedaction {
             return Ok(Response::from_parts(head, ProxyBody::full(Bytes::new())));
         }
         let rewritten = if is_json {
-            body.try_map_content(|content| rewrite(content, self.rewriter)).await
+            let info = head.extensions.get_or_insert_default::<ResponseInfo>();
+            info.replaced = Some(self.redactions.clone());
+            body.try_map_content(|content| rewrite(content, self.rewriter, self.redactions)).await
         } else {
             None
         };
@@ -107,8 +114,12 @@ fn refused() -> Error {
 }
 
 /// Begins to rewrite the content; `None`: it is no JSON.
-async fn rewrite(content: Content, rewriter: Rewriter<ResponseRules>) -> Option<Content> {
-    match RedactedBody::begin(content, rewriter).await {
+async fn rewrite(
+    content: Content,
+    rewriter: Rewriter<ResponseRules>,
+    redactions: Arc<AtomicU64>,
+) -> Option<Content> {
+    match RedactedBody::begin(content, rewriter, redactions).await {
         Begun::NotJson => None,
         Begun::Whole(bytes) => Some(Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty()))),
         Begun::Rest(body) => Some(Content::Redacted(body)),

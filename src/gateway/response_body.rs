@@ -72,6 +72,7 @@ impl Body for ProxyBody {
                 // The client sees a response that broke off, and its next request says why.
                 return Poll::Ready(Some(Err(ConnectionError::Truncated)));
             }
+            in_flight.capture(data);
             if this.can_be_envelope {
                 let is_end = this.content.is_end_stream();
                 let is_failure = read_envelope(&mut this.scan, data, is_end);

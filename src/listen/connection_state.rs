@@ -1,6 +1,6 @@
 //! The state of a local connection and its timeouts, shared between its I/O and its requests.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub struct ConnectionState {
     /// Milliseconds since `epoch` at which the current wait began, times two, plus one while a
     /// head is arriving. Before the wait has really begun, one of the values below.
     state: AtomicU64,
+    /// Whether a request has come.
+    is_used: AtomicBool,
 }
 
 /// A request is being handled; no timeout runs.
@@ -39,12 +41,22 @@ const IDLE: u64 = u64::MAX - 1;
 impl ConnectionState {
     /// Starts idle.
     pub fn new() -> Self {
-        Self { epoch: Instant::now(), state: AtomicU64::new(0) }
+        Self { epoch: Instant::now(), state: AtomicU64::new(0), is_used: AtomicBool::new(false) }
     }
 
-    /// Notes that a request head is complete.
-    pub fn begin_request(&self) {
+    /// Notes that a request head is complete. Returns whether it is the first one.
+    pub fn begin_request(&self) -> bool {
         self.state.store(ACTIVE, Ordering::Relaxed);
+        let is_first = !self.is_used.load(Ordering::Relaxed);
+        if is_first {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    /// Returns the time since the connection began.
+    pub fn age(&self) -> Duration {
+        self.epoch.elapsed()
     }
 
     /// Notes that the response is over.

@@ -6,9 +6,10 @@
 use form_urlencoded::parse;
 
 use super::Redaction;
+use super::category::Category;
 use super::dates::{is_date, is_ids};
 use super::entity::Entity;
-use super::names::{MAX_NAME, Treatment};
+use super::names::{self, MAX_NAME, Treatment};
 
 /// Why a query is refused. Nothing of it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,39 @@ pub enum QueryError {
 pub(super) fn check(redaction: &Redaction, entity: Entity, query: &str) -> Result<(), QueryError> {
     parse(query.as_bytes())
         .try_for_each(|(name, value)| check_field(redaction, entity, &name, &value))
+}
+
+/// Returns the fields of a query, or of a form: a value that a redacted client might not send becomes a
+/// token, and one that no token may stand for becomes empty.
+pub fn redact_query(redaction: &Redaction, path: &str, query: &str) -> Vec<(String, String)> {
+    // A path that can be read in more than one way shows no value.
+    let kind = redaction.record_kind(path).ok();
+    let token = |text: &str| {
+        let mut token = String::new();
+        redaction.write_token(Category::Text, text, &mut token);
+        token
+    };
+    let fields = parse(query.as_bytes()).map(|(name, value)| {
+        let is_name = name.len() <= MAX_NAME
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]$".contains(&byte));
+        let shown = match kind {
+            Some(kind) if check_field(redaction, kind.0, &name, &value).is_ok() => {
+                value.into_owned()
+            }
+            Some(kind) if !drops(redaction, kind.0, &name) => token(&value),
+            Some(_) | None => String::new(),
+        };
+        (if is_name { name.into_owned() } else { token(&name) }, shown)
+    });
+    fields.collect()
+}
+
+/// Says whether no token may stand for the value of a field: passwords, codes, keys.
+fn drops(redaction: &Redaction, entity: Entity, name: &str) -> bool {
+    let last = name.rsplit(['_', '.', '[']).next().unwrap_or_default();
+    [name, last]
+        .iter()
+        .any(|name| redaction.fields.treatment(entity, &names::normalize(name)) == Treatment::Drop)
 }
 
 /// Checks one field, decoded.

@@ -6,7 +6,7 @@ use crate::clients::{self, ClientChange, ClientPolicy};
 use crate::config::Paths;
 use crate::secret::Secret;
 
-use super::Error;
+use super::{Error, client_name};
 
 /// A client for as long as this value lives.
 #[derive(Debug)]
@@ -38,12 +38,11 @@ impl<'a> EphemeralClient<'a> {
             Clients::Files(paths)
         };
         for name in clients.names().await? {
-            let pid = name.strip_prefix(NAME_PREFIX).and_then(|pid| pid.parse().ok());
-            if pid.is_some_and(|pid| !is_alive(pid)) {
+            if client_name::is_left_behind(&name) {
                 clients.change(ClientChange::Revoke { name }).await.ok();
             }
         }
-        let name = format!("{NAME_PREFIX}{}", std::process::id());
+        let name = client_name::unique_name();
         let add = ClientChange::Add { name: name.clone(), limits: policy };
         let key = clients.change(add).await?;
         let key = key.ok_or(crate::admin::client::Error::VersionMismatch)?;
@@ -101,13 +100,3 @@ impl Drop for EphemeralClient<'_> {
         }
     }
 }
-
-/// Says whether a process of this number exists.
-fn is_alive(pid: i32) -> bool {
-    use nix::errno::Errno;
-    use nix::sys::signal::kill;
-    use nix::unistd::Pid;
-    pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
-}
-
-const NAME_PREFIX: &str = "run-";

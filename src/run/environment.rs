@@ -68,6 +68,7 @@ pub(super) fn trust_variables(files: &TrustFiles, proxy_port: Option<u16>) -> Ve
     all.extend(variables::BUNDLE_NAMES.map(|name| (name, bundle.clone().into())));
     all.extend(variables::ADDED_ANCHOR_NAMES.map(|name| (name, additions.clone().into())));
     all.push(("WGETRC", files.wget_settings().into()));
+    all.push(("R_PROFILE_USER", files.r_profile().into()));
     let java = java_options(files, proxy_port);
     all.push(("JAVA_TOOL_OPTIONS", append("JAVA_TOOL_OPTIONS", " ", &java)));
     if proxy_port.is_some() {

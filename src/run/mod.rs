@@ -6,6 +6,7 @@
 //! authority that end with it, or because nothing else can be reached (`isolate/`).
 
 mod client;
+mod client_name;
 mod command;
 mod door;
 mod environment;
@@ -172,6 +173,8 @@ pub async fn run(
             Reach::Intercept => start.intercepted()?,
             Reach::Isolate(also) => start.isolated(also).await?,
         });
+        // Only now: the command has the limit of before.
+        daemon::process::raise_open_files();
         command::wait(&mut started.child, &mut signals).await.map_err(Error::Wait)
     };
     let status = status.await;

@@ -231,6 +231,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::Trust(_)
         | Error::Listen(_)
         | Error::ListenAt { .. }
+        | Error::Fleet(_)
         | Error::NoListeners
         | Error::OwnAddress { .. }
         | Error::Audit { .. }

@@ -33,8 +33,14 @@ pub fn shell_variables(
 
 /// Returns the names of these variables.
 pub fn shell_names() -> impl Iterator<Item = &'static str> {
-    let single =
-        ["NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "PHP_INI_SCAN_DIR", "WGETRC"];
+    let single = [
+        "NODE_USE_ENV_PROXY",
+        "JAVA_TOOL_OPTIONS",
+        "NODE_OPTIONS",
+        "PHP_INI_SCAN_DIR",
+        "R_PROFILE_USER",
+        "WGETRC",
+    ];
     let proxies = variables::PROXY_NAMES.into_iter().chain(variables::NO_PROXY_NAMES);
     let files = variables::BUNDLE_NAMES.into_iter().chain(variables::ADDED_ANCHOR_NAMES);
     single.into_iter().chain(proxies).chain(files)

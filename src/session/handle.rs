@@ -270,15 +270,14 @@ impl Session {
         self.call(SessionCommand::LogOut).await;
     }
 
-    /// Drops the token from memory; until [`Session::unlock`], across restarts, requests fail with
-    /// [`Error::Locked`].
+    /// Drops the token; until [`Session::unlock`] requests fail with [`Error::Locked`].
     pub async fn lock(&self) {
-        self.set_locked(true).await;
+        self.set_locked(true, true).await;
     }
 
-    /// Ends [`Session::lock`] and resumes.
+    /// Ends [`Session::lock`].
     pub async fn unlock(&self) {
-        self.set_locked(false).await;
+        self.set_locked(false, true).await;
     }
 
     /// Waits until the newest pair is durable, for 10 s at most; no attempt starts any more.
@@ -286,8 +285,9 @@ impl Session {
         let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.call(SessionCommand::Flush)).await;
     }
 
-    async fn set_locked(&self, locked: bool) {
-        self.call(|reply| SessionCommand::Lock { locked, reply }).await;
+    /// Locks or unlocks, in a fleet every member or this one.
+    pub async fn set_locked(&self, locked: bool, everywhere: bool) {
+        self.call(|reply| SessionCommand::Lock { locked, everywhere, reply }).await;
     }
 
     /// Waits for a valid token, newer than `generation` if there is one.
@@ -378,7 +378,7 @@ impl Session {
     }
 
     /// Sends a command and waits for the reply; `None` once the session task has ended.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> SessionCommand,
     ) -> Option<T> {

@@ -8,6 +8,7 @@ mod cause;
 mod client_id;
 mod current_user;
 mod error;
+mod fleet_leave;
 mod handle;
 mod offline_session;
 mod own_requests;

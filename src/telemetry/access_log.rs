@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use tracing::Span;
 
 use super::broadcast::{RequestBroadcast, RequestRecord, RequestTimes};
+use super::capture::{Capture, Captures};
 use super::data_threads::DataThreads;
 use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
@@ -25,6 +26,8 @@ pub struct Telemetry {
     pub threads: DataThreads,
     /// Each request as it ends, for subscribers.
     pub requests: RequestBroadcast,
+    /// The content of requests, for readers that ask for it.
+    pub captures: Captures,
     /// Refused requests, by user and code.
     pub rejections: Repeats<(Option<u32>, &'static str)>,
     /// Requests of users who are not allowed, by user.
@@ -41,6 +44,7 @@ impl Default for Telemetry {
             metrics: Metrics::default(),
             threads: DataThreads::default(),
             requests: RequestBroadcast::default(),
+            captures: Captures::default(),
             rejections: Repeats::new(Duration::from_secs(1)),
             other_users: Repeats::new(Duration::from_secs(1)),
             rejected_connections: Repeats::new(Duration::from_secs(60)),
@@ -100,6 +104,10 @@ struct AccessLine {
     timing: RequestTiming,
     /// From the head of the request to the head of the response.
     first_byte: Option<Duration>,
+    /// From accepting the connection to the head of its first request.
+    accept: Option<Duration>,
+    /// The content, where a reader asks for it.
+    capture: Option<Box<Capture>>,
     trace_id: Option<String>,
 }
 
@@ -134,6 +142,8 @@ pub struct ResponseInfo {
     pub client: Option<Arc<str>>,
     /// The failure that the body tells, as far as it is known with the head.
     pub failure: Option<ActionFailure>,
+    /// Values that were replaced so far, where the client is redacted.
+    pub replaced: Option<Arc<AtomicU64>>,
 }
 
 impl AccessEntry {
@@ -158,6 +168,8 @@ impl AccessEntry {
                 info: ResponseInfo::default(),
                 timing: RequestTiming::default(),
                 first_byte: None,
+                accept: None,
+                capture: telemetry.captures.begin(request.headers(), request.uri(), &loggable),
                 trace_id: traceparent::trace_id(request.headers()).map(str::to_owned),
             })
         });
@@ -179,6 +191,7 @@ impl AccessEntry {
         if let Some(line) = &mut self.line {
             line.timing = *timing;
             line.first_byte = Some(self.started.elapsed());
+            line.capture_response(response);
         }
         let Some(info) = response.extensions().get::<ResponseInfo>() else { return };
         self.failure = info.failure;
@@ -229,6 +242,28 @@ impl AccessEntry {
         self.started
     }
 
+    /// Records how long the first request of a connection took to come, if anyone reads of it.
+    pub fn set_accept(&mut self, took: impl FnOnce() -> Option<Duration>) {
+        if let Some(line) = &mut self.line {
+            line.accept = took();
+        }
+    }
+
+    /// Begins to capture the bodies, where a reader asks for them; `request`: that of the request,
+    /// where it is known as a whole.
+    pub fn capture_bodies(&mut self, request: Option<&[u8]>) {
+        if let Some(capture) = self.line.as_mut().and_then(|line| line.capture.as_mut()) {
+            capture.begin_bodies(request);
+        }
+    }
+
+    /// Captures a piece of the response's body, where a reader asks for it.
+    pub fn capture(&mut self, piece: &[u8]) {
+        if let Some(capture) = self.line.as_mut().and_then(|line| line.capture.as_mut()) {
+            capture.append_response(piece);
+        }
+    }
+
     /// Records a part of the response body.
     pub fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
@@ -242,7 +277,8 @@ impl Drop for AccessEntry {
         self.telemetry.metrics.add_bytes(self.bytes);
         let count = |failure| self.telemetry.metrics.count_failure(self.is_write, failure);
         self.failure.into_iter().for_each(count);
-        let Some(line) = self.line.take() else { return };
+        let Some(mut line) = self.line.take() else { return };
+        let capture = line.capture.take();
         let AccessLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
         let trace_id = trace_id.as_deref();
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
@@ -267,12 +303,25 @@ impl Drop for AccessEntry {
         if self.telemetry.requests.has_subscribers() {
             let record = line.into_record(self.status, elapsed);
             let failure = failure.map(str::to_owned);
+            if let Some(capture) = capture {
+                self.telemetry.captures.keep(record.request_id, capture);
+            }
             self.telemetry.requests.send(RequestRecord { failure, bytes, ..record });
         }
     }
 }
 
 impl AccessLine {
+    /// Captures the head of the response, and a response of our own as a whole.
+    fn capture_response<B>(&mut self, response: &Response<B>) {
+        let Some(capture) = &mut self.capture else { return };
+        capture.set_response_headers(response.headers());
+        let info = response.extensions().get::<ResponseInfo>();
+        if let Some(problem) = info.and_then(|info| info.problem.as_deref()) {
+            capture.set_problem(problem);
+        }
+    }
+
     /// Makes the record of a request that took `elapsed`, for subscribers.
     fn into_record(self, status: Option<StatusCode>, elapsed: Duration) -> RequestRecord {
         let times_us = self.times(elapsed);
@@ -295,6 +344,7 @@ impl AccessLine {
             upstream_ms: timing.millis(Stage::Upstream),
             times_us,
             sends: timing.sends(),
+            redacted: info.replaced.map(|count| count.load(Ordering::Relaxed)),
             client: info.client.as_deref().map(str::to_owned),
             peer: peer.peer.clone(),
             uid: peer.uid,
@@ -311,11 +361,13 @@ impl AccessLine {
         let timing = &self.timing;
         let guard = timing.passed_micros(Step::Guard);
         RequestTimes {
+            accept: self.accept.map(micros),
             guard,
             policy: timing.passed_micros(Step::Policy).saturating_sub(guard),
             body: timing.micros(Stage::Body),
             queue: timing.micros(Stage::Queue),
             token: timing.micros(Stage::Token),
+            connect: timing.connect_micros(),
             upstream: timing.micros(Stage::Upstream),
             first_byte: self.first_byte.map(micros),
             total: micros(elapsed),

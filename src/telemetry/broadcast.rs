@@ -44,6 +44,9 @@ pub struct RequestRecord {
     /// Where the time went, in microseconds.
     #[serde(default)]
     pub times_us: RequestTimes,
+    /// Values that were replaced in the response of a redacted client; `None` for any other client.
+    #[serde(default)]
+    pub redacted: Option<u64>,
     /// How often it was sent to Nexudus: 0 if it was refused before, 2 and more if it was sent again.
     #[serde(default)]
     pub sends: u8,
@@ -66,6 +69,10 @@ pub struct RequestRecord {
 /// The parts of a request's time in microseconds, in the order in which a request passes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestTimes {
+    /// From accepting the connection to the head, for the first request of a connection; not a part
+    /// of `total`.
+    #[serde(default)]
+    pub accept: Option<u64>,
     /// From the head until the request was admitted.
     pub guard: u64,
     /// From there until the rules allowed it.
@@ -76,6 +83,9 @@ pub struct RequestTimes {
     pub queue: u64,
     /// Waiting for a token.
     pub token: u64,
+    /// The part of `upstream` that the request waited for a new connection: name, TCP and TLS.
+    #[serde(default)]
+    pub connect: u64,
     /// Nexudus, connecting included: to the head of the response.
     pub upstream: u64,
     /// From the head of the request to the head of the response; `None` without a response.

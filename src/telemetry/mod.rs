@@ -2,11 +2,12 @@
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_s bytes peer uid pid
 //! program client code trace_id generation attempt retry_in_s expires_in_s slept_s address origin
-//! signal in_flight error cause failed failure count limit thread threads`. `path` is without its query.
+//! signal in_flight error cause failed failure count limit thread threads queries bodies`. `path` is without its query.
 //! A duration is a number of seconds, and the name of its field ends in `_s`.
 
 mod access_log;
 mod broadcast;
+mod capture;
 mod data_threads;
 mod format;
 #[cfg(unix)]
@@ -26,6 +27,7 @@ pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemet
 pub use self::broadcast::{
     BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord, RequestTimes,
 };
+pub use self::capture::{Capture, CaptureReader, CaptureScope, CapturedBody, Captures};
 pub use self::data_threads::{DataThreads, ThreadConnection, ThreadLoad};
 #[cfg(unix)]
 pub use self::journal::set_log_ending;

@@ -42,6 +42,8 @@ pub struct RequestTiming {
     passed: [u32; STEPS],
     /// How often the request was sent to Nexudus.
     sends: u8,
+    /// The microseconds that it waited for a new connection.
+    connect: u32,
 }
 
 /// A step that a request passes without waiting.
@@ -81,6 +83,21 @@ impl RequestTiming {
     pub fn measure_send<F: Future>(&mut self, future: F) -> TimedFuture<'_, F> {
         self.sends = self.sends.saturating_add(1);
         self.measure(Stage::Upstream, future)
+    }
+
+    /// Says whether all of the time counts, because a reader follows this request.
+    pub fn is_exact(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Takes down the microseconds that the request has waited for a new connection so far.
+    pub fn set_connect_micros(&mut self, micros: u32) {
+        self.connect = micros;
+    }
+
+    /// Returns the microseconds that the request waited for a new connection.
+    pub fn connect_micros(&self) -> u64 {
+        self.connect.into()
     }
 
     /// Returns how often the request was sent to Nexudus.

@@ -45,6 +45,11 @@ pub enum Error {
     Unusable(SecretFlaw),
 }
 
+/// The status of a proxy that opens no tunnel. The type distinguishes it from a connection that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the proxy responded with {0} to CONNECT")]
+pub struct TunnelRefused(pub u16);
+
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
@@ -186,8 +191,7 @@ impl HttpProxy {
         let response = connection.send_request(&mut request, TUNNEL_TIMEOUT).await;
         let status = response.map_err(|failed| tunnel_error(failed.error))?.status();
         if !status.is_success() {
-            let status = status.as_u16();
-            return Err(io::Error::other(format!("the proxy responded with {status} to CONNECT")));
+            return Err(io::Error::other(TunnelRefused(status.as_u16())));
         }
         let (tcp, ahead) = connection.into_parts();
         // In TLS the client speaks first.

@@ -44,7 +44,7 @@ use self::counters::ConnectionCounters;
 pub use self::counters::ConnectionStats;
 use self::h1_conn::Http1Connection;
 use self::h2_conn::SharedStreams;
-pub use self::http_proxy::{Error as HttpProxyError, HttpProxy};
+pub use self::http_proxy::{Error as HttpProxyError, HttpProxy, TunnelRefused};
 pub use self::own_sockets::{OwnSocket, OwnSockets};
 use self::pool::Pool;
 pub use self::request::{Reuse, UpstreamRequest};

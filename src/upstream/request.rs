@@ -1,6 +1,8 @@
 //! A request to the host before it is bytes: read part by part where it is written, and never
 //! built.
 
+use std::time::Duration;
+
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 
@@ -33,6 +35,9 @@ pub trait UpstreamRequest {
     /// Calls `each` with the headers in their order: `Host` too, but no length of a body that there
     /// is.
     fn for_each_header(&self, each: impl FnMut(&HeaderName, &HeaderValue));
+
+    /// Takes down how long the request waited for a connection, where none was idle.
+    fn note_connect(&self, _waited: Duration) {}
 
     /// Returns which requests may follow on the same connection.
     fn reuse(&self) -> Reuse<'_>;

@@ -63,15 +63,21 @@ impl Resolver {
         }
     }
 
-    /// Looks a name up once, and remembers nothing: for names that a client chooses.
+    /// Looks a name up once, and remembers nothing: for names that a client chooses. `permit` is
+    /// dropped when the system's resolver has ended, which may be long after the caller has.
     ///
     /// # Errors
     ///
     /// When the name cannot be resolved within 5 s.
-    pub async fn look_up_once(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    pub async fn look_up_once(
+        &self,
+        host: &str,
+        port: u16,
+        permit: impl Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
         match host.parse::<IpAddr>() {
             Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
-            Err(_) => self.lookup(host.to_owned(), port).await,
+            Err(_) => self.lookup(host.to_owned(), port, permit).await,
         }
     }
 
@@ -85,7 +91,7 @@ impl Resolver {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        match self.lookup(host.to_owned(), port).await {
+        match self.lookup(host.to_owned(), port, ()).await {
             Ok(found) => {
                 self.cache().insert(host.to_owned(), found.clone());
                 Ok(found)
@@ -104,8 +110,15 @@ impl Resolver {
         Some(found)
     }
 
-    async fn lookup(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    async fn lookup(
+        &self,
+        host: String,
+        port: u16,
+        permit: impl Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
+        // A task of its own: the call holds its thread also when its caller has gone.
         let lookup = self.control.spawn(async move {
+            let _permit = permit;
             tokio::net::lookup_host((host, port)).await.map(Iterator::collect::<Vec<_>>)
         });
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup)

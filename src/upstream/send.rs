@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
@@ -68,7 +68,10 @@ impl Upstream {
     ) -> Result<Response<ResponseBody>, Error> {
         // Before anything is sent: a signal that comes meanwhile is seen afterwards.
         let close_signal = self.0.close_signal.subscribe();
-        let mut conn = self.0.connector.connect_h1().await?;
+        let started = Instant::now();
+        let conn = self.0.connector.connect_h1().await;
+        request.note_connect(started.elapsed());
+        let mut conn = conn?;
         match conn.send_request(request, self.0.header_timeout).await {
             Some(Ok(response)) if is_websocket_upgrade(response.status(), response.headers()) => {
                 let (stream, buffered) = conn.into_parts();
@@ -90,7 +93,7 @@ impl Upstream {
         retry: Retry,
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, FailedAttempt> {
-        let acquired = self.acquire((retry, client_of(request)), Wanted::Any).await;
+        let acquired = self.acquire_for(request, retry, Wanted::Any).await;
         self.send_on(acquired, retry, request).await
     }
 
@@ -100,9 +103,22 @@ impl Upstream {
         retry: Retry,
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, Error> {
-        let acquired = self.acquire((retry, client_of(request)), Wanted::New).await;
+        let acquired = self.acquire_for(request, retry, Wanted::New).await;
         let sent = Box::pin(self.send_on(acquired, retry, request)).await;
         sent.map_err(|failed| failed.error)
+    }
+
+    /// Waits for a connection, and tells the request for how long.
+    async fn acquire_for(
+        &self,
+        request: &impl UpstreamRequest,
+        retry: Retry,
+        wanted: Wanted,
+    ) -> Result<Acquired, Error> {
+        let started = Instant::now();
+        let acquired = self.acquire((retry, client_of(request)), wanted).await;
+        request.note_connect(started.elapsed());
+        acquired
     }
 
     async fn send_on(

@@ -162,6 +162,25 @@ fn a_damaged_authority_is_told_of_and_stays_until_a_person_makes_another() {
 }
 
 #[test]
+fn a_host_that_was_added_later_is_named_by_status_and_doctor_until_a_rotation() {
+    let (nexudus, home) = (Nexudus::start(), home());
+    let mut daemon = serve(&nexudus, &home);
+    home.run("ca export intercept --output intercept.pem");
+    daemon.end(Signal::SIGTERM);
+    home.configure("[[host]]\norigin = 'https://reports.example'\nlisten = ['127.0.0.1:0']\n");
+    let _daemon = serve(&nexudus, &home);
+
+    let why = "intercept does not cover reports.example";
+    let named = |line: &str| home.run(line).lines().any(|said| said.contains(why));
+    eventually("the authority is read", || named("status"));
+    assert!(named("doctor") && home.run("doctor").contains("`nexudus-proxy ca rotate intercept`"));
+    assert!(home.run("ca rotate").starts_with("intercept: "));
+
+    assert!(!named("status") && !named("doctor"), "{}", home.run("doctor"));
+    assert_eq!(report(&home, "intercept")["names"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn without_certutil_the_record_stays_empty_and_the_hint_says_what_to_install() {
     let (nexudus, home) = (Nexudus::start(), home());
     let _daemon = serve(&nexudus, &home);

@@ -117,19 +117,23 @@ fn the_daemon_logs_in_from_the_file_after_its_tokens_are_lost_and_says_where_fro
 fn logout_removes_the_file_and_its_key_and_says_what_it_leaves() {
     let place = headless();
     place.given(LOGIN, DEMO_PASSWORD);
+    let authority = place.state("ca-localhost.sealed");
+    fs::write(&authority, "sealed with the key").unwrap();
 
     let said = place.home.run("logout");
 
     assert!(said.contains("! note: cleared the login at https://localhost:"), "{said}");
     assert!(place.logins().is_empty() && !place.key().exists() && !place.session_file());
+    assert!(!authority.exists(), "nothing opens it");
 
     place.configure("key = \"file\"");
     place.given(LOGIN, DEMO_PASSWORD);
+    fs::write(&authority, "sealed with the key").unwrap();
     let said = place.home.run("logout");
     let left = "! note: STATE/session.key stays, because session.key = \"file\" names it; it opens \
                 nothing now\n";
     assert!(place.without_paths(&said).contains(left), "{said}");
-    assert!(place.logins().is_empty() && place.key().exists());
+    assert!(place.logins().is_empty() && place.key().exists() && authority.exists());
 }
 
 #[test]

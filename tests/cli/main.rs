@@ -24,9 +24,14 @@ mod doctor_login;
 mod effective_config;
 mod env;
 mod flags;
+#[cfg(feature = "fleet")]
+mod fleet;
+mod har;
 mod hints;
 mod hints_login;
 mod homebrew;
+#[cfg(all(target_os = "linux", feature = "demo"))]
+mod idle_tunnels;
 mod install_script;
 mod lifecycle;
 mod login;
@@ -56,6 +61,14 @@ mod run_handover;
 mod run_intercepted;
 #[cfg(target_os = "linux")]
 mod run_isolated;
+#[cfg(target_os = "linux")]
+mod run_names;
+#[cfg(target_os = "linux")]
+mod run_parent_proxy;
+#[cfg(target_os = "linux")]
+mod run_real_programs;
+#[cfg(target_os = "linux")]
+mod run_terminal;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]

@@ -241,7 +241,7 @@ fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
 #[test]
 fn a_run_whose_key_was_revoked_ends_without_a_warning() {
     let (_upstream, home) = stage();
-    let text = "name=$(cd; $PROGRAM client list --json -q | grep -o 'run-[0-9]*'); \
+    let text = "name=$(cd; $PROGRAM client list --json -q | grep -o 'run-[0-9a-f-]*'); \
                 $PROGRAM client revoke $name >/dev/null; \
                 curl -s -o /dev/null -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me";
     let mut run = script(&home, "run", text);

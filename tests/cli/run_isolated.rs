@@ -1,16 +1,16 @@
 //! `run --isolate`: a command that reaches its own listener and nothing else.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 
 use nexudus_simulator::Simulator;
 use serde_json::json;
 
+use crate::support::parent_proxy::{Manners, ParentProxy};
 use crate::support::run::{script, serving, stage, with_login};
 
 #[test]
@@ -122,44 +122,19 @@ fn another_host_is_reached_where_it_is_named_and_by_the_proxy_of_before() {
     let (_upstream, home) = stage();
     let other = Simulator::builder().name("other.test").start().unwrap();
     std::fs::write(home.path("other.pem"), other.ca_pem()).unwrap();
-    let (proxy, asked) = parent_proxy(other.address());
+    let proxy = ParentProxy::start(Manners::Leads(other.address()));
     let text = "curl -sS -o /dev/null -w '%{http_code}\\n' --cacert other.pem \
                 https://other.test/api/auth/me 2>/dev/null || echo unreached";
     let told = |line: &str| {
         let mut run = script(&home, line, text);
-        home.transcript(run.env("HTTPS_PROXY", format!("http://{proxy}")))
+        home.transcript(run.env("HTTPS_PROXY", format!("http://{}", proxy.address)))
     };
 
     assert_eq!(told("run -q --isolate --also other.test"), "401\n=> 0\n");
     assert!(told("run -q --isolate").contains("unreached"));
 
-    assert_eq!(asked.try_iter().collect::<Vec<_>>(), ["CONNECT other.test:443 HTTP/1.1"]);
+    assert_eq!(proxy.heads(), ["CONNECT other.test:443 HTTP/1.1|host: other.test:443"]);
     assert_eq!(other.requests().len(), 1, "its TLS ends there");
-}
-
-/// A proxy that leads every `CONNECT` to one address; tells the request lines.
-fn parent_proxy(to: std::net::SocketAddr) -> (std::net::SocketAddr, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, asked) = channel();
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let mut head = BufReader::new(client.try_clone().unwrap()).lines();
-            let Some(Ok(line)) = head.next() else { continue };
-            if sender.send(line).is_err() {
-                return;
-            }
-            while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let host = TcpStream::connect(to).unwrap();
-            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            let (mut client_out, mut host_out) =
-                (client.try_clone().unwrap(), host.try_clone().unwrap());
-            let (mut client, mut host) = (client, host);
-            std::thread::spawn(move || std::io::copy(&mut client, &mut host_out));
-            std::thread::spawn(move || std::io::copy(&mut host, &mut client_out));
-        }
-    });
-    (address, asked)
 }
 
 #[test]

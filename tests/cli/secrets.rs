@@ -11,6 +11,8 @@ use nix::unistd::Pid;
 
 use crate::daemon_env::{Serving, files};
 use crate::shared::eventually;
+use crate::support::parent_proxy::{Manners, ParentProxy};
+use crate::support::run::Talk;
 use crate::support::{Home, home};
 
 #[test]
@@ -114,7 +116,7 @@ fn assert_without(home: &Home, texts: &[(String, String)], secrets: &[String]) {
 }
 
 /// What is run while the login works.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 28] = [
     "whoami",
     "whoami --json",
     "status",
@@ -125,6 +127,13 @@ const COMMANDS: [&str; 21] = [
     "client set one --no-delete",
     "client rotate one --json",
     "client list",
+    "client add two --redact --resolve --max-writes 5/day --guide",
+    "client add three --redact=all --share-tokens bots --read-only --json",
+    "policy explain GET /api/x --client two",
+    "approvals list --json",
+    "audit show",
+    "audit show --json",
+    "audit verify",
     "policy explain GET /api/x",
     "refresh",
     "lock",
@@ -154,14 +163,9 @@ fn the_memory_of_the_daemon_is_closed_to_other_processes_of_its_user_and_never_d
     let mut daemon = serve(&home, daemon);
     eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
 
-    let reads = |pid: u32, what: &str| {
-        let mut reader = unprivileged("head");
-        reader.args(["-c", "0"]).arg(format!("/proc/{pid}/{what}"));
-        reader.stderr(Stdio::null()).status().unwrap().success()
-    };
     for what in ["mem", "environ", "maps"] {
-        assert!(reads(other.0.id(), what), "another process of the user's is open: {what}");
-        assert!(!reads(daemon.0.id(), what), "{what} of the daemon can be read");
+        assert!(is_readable(other.0.id(), what), "another process of the user's is open: {what}");
+        assert!(!is_readable(daemon.0.id(), what), "{what} of the daemon can be read");
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.0.id())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -170,6 +174,122 @@ fn the_memory_of_the_daemon_is_closed_to_other_processes_of_its_user_and_never_d
     kill(Pid::from_raw(daemon.0.id().try_into().unwrap()), Signal::SIGABRT).unwrap();
     let status = daemon.0.wait().unwrap();
     assert!(status.signal() == Some(6) && !status.core_dumped(), "{status}");
+}
+
+#[test]
+fn what_a_run_and_its_proxy_know_is_in_no_log_no_file_and_no_argument() {
+    let home = home();
+    let simulator = upstream(&home);
+    fs::create_dir(home.path("tmp")).unwrap();
+    // Once by itself, and once for a daemon.
+    run_and_look(&home, &simulator, "run");
+    let log = fs::read_to_string(home.path("run.log")).unwrap();
+    assert!(log.contains("DEBUG"), "the log says all it can");
+    let daemon = serve(&home, command(&home, "serve --forward-proxy-listen 127.0.0.1:0"));
+    eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
+    said(&home, "ca export intercept --output ca-intercept.pem");
+
+    for way in ["run", "run --no-intercept", "run --isolate --also other.test"] {
+        run_and_look(&home, &simulator, way);
+    }
+
+    let log = fs::read_to_string(home.path("serve.log")).unwrap();
+    assert!(log.contains("DEBUG"), "the log says all it can");
+    drop(daemon);
+}
+
+/// Has a command use all that a `run` gives it, and looks for secrets while it runs and afterwards.
+fn run_and_look(home: &Home, simulator: &Simulator, way: &str) {
+    let said = "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
+    let parent = ParentProxy::start(Manners::Says(said));
+    let script = format!(
+        "ask() {{ curl -s -o /dev/null \"$@\"; }}; read -r _; ask {0}/api/auth/me; \
+         ask $NEXUDUS_BASE_URL/api/auth/me; ask -d grant_type=password -d password=$NEXUDUS_PASSWORD \
+         $NEXUDUS_BASE_URL/api/token; ask https://other.test/; ask http://other.test/; \
+         echo $NEXUDUS_PROXY_KEY; read -r _",
+        simulator.origin()
+    );
+    let password = "marker-parent-password";
+    let proxy = format!("http://ada:{password}@{}", parent.address);
+    let mut run = command(home, &format!("{way} -- sh -c"));
+    run.arg(&script).env("TMPDIR", home.path("tmp"));
+    run.env("HTTPS_PROXY", &proxy).env("http_proxy", &proxy);
+    run.stderr(fs::File::create(home.path("run.log")).unwrap());
+
+    let mut talk = Talk::begin(run);
+    let key = talk.ask();
+
+    assert!(key.starts_with("nxp_"), "{way}: {key}");
+    let secrets = [key, password.to_owned(), "YWRhOm1hcmtlci1wYXJlbnQtcGFzc3dvcmQ".to_owned()];
+    let arguments = arguments_below(talk.pid());
+    assert!(arguments.contains("sh -c ask()"), "{arguments}");
+    without(&arguments, &secrets, &way);
+    without_in_files(home, &secrets);
+    assert_eq!(talk.end(), Some(1), "the end of its input");
+    without_in_files(home, &secrets);
+    without(&format!("{:?}", simulator.requests()), &secrets, &way);
+    let heads = parent.heads().join("\n").to_ascii_lowercase();
+    assert!(heads.contains("proxy-authorization: basic "), "{way}: the password was used");
+}
+
+/// Looks into every file that this program has written, and for keys of authorities by their form.
+fn without_in_files(home: &Home, secrets: &[String]) {
+    let logs = ["run.log", "serve.log", "ca-intercept.pem"].map(|name| home.path(name));
+    for path in files(home.path(".local")).into_iter().chain(files(home.path("tmp"))).chain(logs) {
+        let bytes = fs::read(&path).unwrap_or_default();
+        without(&String::from_utf8_lossy(&bytes), secrets, &path.display());
+        for form in KEY_FORMS {
+            let found = bytes.windows(form.len()).any(|window| window == form);
+            assert!(!found, "{} holds a private key", path.display());
+        }
+    }
+}
+
+/// How each private key of P-256 begins: in PEM, in base64, and in bytes (RFC 5915, RFC 5958).
+const KEY_FORMS: [&[u8]; 4] = [
+    b"PRIVATE KEY",
+    b"MIGHAgEAMBMGByqGSM49",
+    b"\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01",
+    b"\x02\x01\x01\x04\x20",
+];
+
+/// Returns the arguments of a process and of those below it.
+fn arguments_below(pid: u32) -> String {
+    let children =
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let below = children.split_whitespace().map(|child| arguments_below(child.parse().unwrap()));
+    let own = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let own = String::from_utf8_lossy(&own).replace('\0', " ");
+    [own].into_iter().chain(below).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_memory_of_a_run_is_closed_too() {
+    let home = home();
+    let _simulator = upstream(&home);
+    let plain = command(&home, "run -q -- sh -c");
+    let mut run = unprivileged("sh");
+    run.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]);
+    run.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    run.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    run.arg("read -r _; echo; read -r _").current_dir(home.root());
+    let mut talk = Talk::begin(run);
+    talk.ask();
+
+    for what in ["mem", "environ", "maps"] {
+        assert!(!is_readable(talk.pid(), what), "{what} of a run can be read");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", talk.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    assert_eq!(talk.end(), Some(1));
+}
+
+/// Says whether another process of the same user can read this.
+fn is_readable(pid: u32, what: &str) -> bool {
+    let mut reader = unprivileged("head");
+    reader.args(["-c", "0"]).arg(format!("/proc/{pid}/{what}"));
+    reader.stderr(Stdio::null()).status().unwrap().success()
 }
 
 const PASSWORD: &str = "marker-password-of-the-environment";
@@ -190,7 +310,7 @@ fn upstream(home: &Home) -> Simulator {
          [log]\nlevel = \"trace\"\nformat = \"human\"\n\
          [credentials]\nemail = \"{DEMO_EMAIL}\"\ncommand = {}\n\
          [session]\nkey_command = {}\n\
-         [notify]\ncommand = {}\n",
+         [notify]\ncommand = {}\n[audit]\nfile = \"auto\"\n",
         simulator.origin(),
         path("ca.pem"),
         argv("password", &format!("cat {}", path("the-password"))),

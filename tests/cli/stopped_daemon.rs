@@ -35,6 +35,8 @@ const ASKING: &[(&str, i32)] = &[
     ("ca export localhost", 1),
     ("ca trust --yes", 1),
     ("ca rotate", 1),
+    ("fleet status", 1),
+    ("fleet leave --yes", 1),
     ("approvals list", 1),
     ("approvals show a7k2m9qx", 1),
     ("approvals approve a7k2m9qx", 1),

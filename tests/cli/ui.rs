@@ -233,6 +233,45 @@ fn requests_are_shown_as_they_end_without_what_is_secret() {
 }
 
 #[test]
+fn content_is_shown_where_the_command_was_asked_for_it() {
+    for (line, is_shown) in [("ui --no-open --json --bodies", true), ("ui --no-open --json", false)]
+    {
+        let stage = UiStage::start(line);
+        let token = stage.token();
+        let with = stage.with(&token);
+        let session = stage.ask("GET", "/ui/session", &with, "").json();
+        assert_eq!(session["bodies"], is_shown);
+        let path = "/v1/events?kinds=request&%63ontent=headers,queries,bodies";
+        if !is_shown {
+            for path in [path, "/v1/captures/1"] {
+                assert_eq!(stage.ask("GET", path, &with, "").code(), "policy.read-only", "{path}");
+            }
+            continue;
+        }
+        let mut events = stage.open("GET", path, &with, "");
+        let mut line = String::new();
+        while events.read_line(&mut line).unwrap() > 0 && !line.ends_with("\r\n\r\n") {}
+        get(stage.daemon.port(&stage.home), "/api/spaces/coworkers?size=1&q=marker-query");
+        let id = loop {
+            line.clear();
+            assert!(events.read_line(&mut line).unwrap() > 0, "the stream ended");
+            if let Some(data) = line.strip_prefix("data: ") {
+                break serde_json::from_str::<Json>(data).unwrap()["request_id"].to_string();
+            }
+        };
+
+        let shown = stage.ask("GET", &format!("/v1/captures/{id}"), &with, "").json();
+        assert_eq!(shown["query"][0], json!({ "name": "size", "value": "1" }));
+        assert!(shown["response"]["body"]["text"].as_str().unwrap().contains("«PII:NAME:"));
+        assert!(!shown.to_string().contains("marker"), "{shown}");
+
+        assert!(stage.home.run("lock").ends_with("=> 0\n"));
+        let wiped = stage.ask("GET", &format!("/v1/captures/{id}"), &with, "");
+        assert_eq!((wiped.status, wiped.code().as_str()), (404, "admin.path"));
+    }
+}
+
+#[test]
 fn nothing_that_is_relayed_holds_a_secret() {
     let stage = UiStage::start("ui --no-open --json");
     let token = stage.token();

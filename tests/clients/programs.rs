@@ -3,7 +3,7 @@
 /// A program that hard-codes the address of Nexudus.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
-    /// What its file is an argument of; `java` and `go` compile it.
+    /// What its file is an argument of; `java` and `go` compile it, a host of `MCP` starts it.
     pub(crate) command: &'static [&'static str],
     pub(crate) file: &'static str,
     pub(crate) environment: &'static [(&'static str, &'static str)],
@@ -54,6 +54,7 @@ const PYTHON: &[&str] = &["/usr/bin/python3"];
 const NODE: &[&str] = &["node"];
 const RUBY: &[&str] = &["ruby"];
 const PHP: &[&str] = &["php"];
+const MCP: &[&str] = &["MCP"];
 
 /// Every program, in the order of the table.
 pub(crate) const PROGRAMS: &[Program] = &[
@@ -81,6 +82,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program::new("Java HttpURLConnection", &["java"], "WithUrlConnection.java"),
     Program::new("Go net/http", &["go"], "with_net_http.go"),
     Program::new("Perl LWP", &["perl"], "with_lwp.pl"),
-    Program::new("R httr", &["Rscript"], "with_httr.R").isolated().large(),
-    Program::new("MCP server over stdio", &["/usr/bin/python3", "MCP_HOST"], "mcp_server.py"),
+    Program::new("R httr", &["Rscript"], "with_httr.R").large(),
+    Program::new("MCP server that logs in", MCP, "mcp_official.py"),
+    Program::new("MCP server with a base URL", MCP, "mcp_community.py"),
 ];

@@ -21,6 +21,29 @@ fn the_configurations_are_valid() {
 }
 
 #[test]
+fn the_configuration_of_a_fleets_member_names_what_exists() {
+    let text = fs::read_to_string(root().join("deploy/fleet/config.toml")).unwrap();
+    let (before, rest) = text.split_once("[fleet]\n").unwrap();
+    let (fleet, after) = rest.split_once("\n[log]\n").unwrap();
+    for line in fleet.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, _) = line.split_once(" = ").unwrap();
+        assert!(FLEET.contains(&name), "{name}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("config.toml");
+    fs::write(&path, format!("{before}[log]\n{after}")).unwrap();
+    let said = program(&["--config", path.to_str().unwrap(), "config", "check"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    // Each secret of the section is a file, named as the daemon looks for it.
+    for file in ["fleet/compose.yaml", "fleet/kubernetes.yaml"] {
+        let text = fs::read_to_string(root().join("deploy").join(file)).unwrap();
+        for name in ["nexudus-fleet-key", "nexudus-fleet-password"] {
+            assert!(text.contains(name), "{file}: {name}");
+        }
+    }
+}
+
+#[test]
 fn the_packaged_configuration_is_one_with_its_comments_taken_off() {
     let packaged = fs::read_to_string(root().join("packaging/config.toml")).unwrap();
     let (_, example) = packaged.rsplit_once("\n\n").unwrap();
@@ -39,17 +62,18 @@ fn the_packaged_configuration_is_one_with_its_comments_taken_off() {
 
 #[test]
 fn each_container_runs_this_version_without_rights_and_without_a_secret_in_its_environment() {
-    let mut count = 0;
-    for file in ["compose.yaml", "kubernetes/sidecar.yaml", "kubernetes/deployment.yaml"] {
+    for (file, count) in [
+        ("compose.yaml", 1),
+        ("fleet/compose.yaml", 2),
+        ("fleet/kubernetes.yaml", 1),
+        ("kubernetes/sidecar.yaml", 1),
+        ("kubernetes/deployment.yaml", 1),
+    ] {
         let mut found = vec![];
         collect(&yaml(file), &mut found);
-        assert_eq!(found.len(), 1, "{file}");
-        for container in found {
-            count += 1;
-            check(file, &container);
-        }
+        assert_eq!(found.len(), count, "{file}");
+        found.iter().for_each(|container| check(file, container));
     }
-    assert_eq!(count, 3);
     let quadlet =
         fs::read_to_string(root().join("deploy/quadlet/nexudus-proxy.container")).unwrap();
     assert!(quadlet.contains(&format!("\nImage={IMAGE}{}\n", env!("CARGO_PKG_VERSION"))));
@@ -71,7 +95,7 @@ fn check(file: &str, container: &Json) {
         text.contains("\"drop\":[\"all\"]") || text.contains("\"capdrop\":[\"all\"]"),
         "{file}"
     );
-    if file.starts_with("kubernetes") {
+    if file.contains("kubernetes") {
         assert_eq!(container["startupProbe"]["httpGet"]["path"], "/readyz", "{file}");
         assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz", "{file}");
     }
@@ -121,6 +145,22 @@ fn program(words: &[&str]) -> std::process::Output {
 }
 
 const IMAGE: &str = "ghcr.io/nexudus-proxy/nexudus-proxy:";
+
+/// The keys of `[fleet]`.
+const FLEET: [&str; 12] = [
+    "engine",
+    "username",
+    "password_command",
+    "key_command",
+    "ca_file",
+    "ports",
+    "share",
+    "durability",
+    "clients_stale",
+    "fail_closed_after",
+    "partition_login",
+    "name",
+];
 
 /// The variables that say where things are.
 const DIRECTORIES: [&str; 2] = ["CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY"];

@@ -7,6 +7,7 @@ use nexudus_proxy::admin::api::{AuthorityReport, AuthorityState, Status};
 use nexudus_proxy::ca::AuthorityKind;
 use nexudus_proxy::config::{Host, Origin};
 
+use crate::support::forward::{Forward, with_forward_proxy};
 use crate::support::{Daemon, EVENT_TIMEOUT, daemon, upstream};
 
 #[tokio::test]
@@ -59,8 +60,13 @@ async fn a_host_that_was_added_later_is_named_until_the_authority_is_made_anew()
         origin: Origin::parse("https://reports.example").unwrap(),
         listen: vec!["127.0.0.1:0".parse().unwrap()],
     };
-    let daemon = daemon.restart().await.set(|config| config.hosts.push(host)).run().await;
+    let setup = daemon.restart().await.set(|config| config.hosts.push(host));
+    let daemon = with_forward_proxy(setup).run().await;
     assert_eq!(root(&daemon, AuthorityKind::Intercept).await, old);
+    let forward = Forward::of(&daemon).await;
+    let (_, head) = forward.connect("reports.example:443", "").await;
+    let reason = "HTTP/1.1 403 not covered by the CA: run nexudus-proxy ca rotate\r\n";
+    assert!(head.starts_with(reason), "{head}");
 
     let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
     let report = &status.authorities[0];
@@ -73,6 +79,8 @@ async fn a_host_that_was_added_later_is_named_until_the_authority_is_made_anew()
     assert_eq!((made.uncovered.len(), made.names.len()), (0, 2), "{made:?}");
     let live = daemon.running.authorities().intercept().unwrap();
     assert!(live.server_config("reports.example").is_some());
+    let (_, head) = forward.connect("reports.example:443", "").await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
 
 #[tokio::test]
@@ -87,6 +95,8 @@ async fn a_person_is_called_a_month_before_an_authority_ends() {
     let call: Vec<_> = call.map(str::to_owned).into_iter().collect();
     let call = [call, vec![called.to_str().unwrap().to_owned()]].concat();
 
+    hand.set_wall(end - Duration::from_secs(31 * 24 * 60 * 60));
+    assert!(!report(&daemon, AuthorityKind::Localhost).await.ends_soon(), "31 days are enough");
     hand.set_wall(end - Duration::from_secs(29 * 24 * 60 * 60));
     let daemon = daemon.restart().await.set(|config| config.notify.command = call).run().await;
 

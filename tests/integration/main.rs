@@ -29,6 +29,9 @@ mod dead_connections;
 mod diagnostics;
 mod differential;
 mod draining;
+mod durable_tokens;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;

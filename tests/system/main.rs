@@ -26,6 +26,7 @@ mod packages_static;
 mod reach;
 mod reloads;
 mod restarts;
+mod run_isolated;
 mod sandbox;
 mod service_install;
 mod service_page;

@@ -146,7 +146,7 @@ fn a_document_from_the_systems_daemon_is_saved_where_its_reader_may_read_it() {
 }
 
 /// Boots a machine on which the service runs, and alice may administer it.
-fn administered() -> (Machine, Simulator) {
+pub(crate) fn administered() -> (Machine, Simulator) {
     let machine = installed();
     machine.edit("nexudus-proxy-admin.socket", "[Socket]\nSocketMode=0666\n");
     let nexudus = machine.nexudus("[admin]\nusers = [\"alice\"]\n");

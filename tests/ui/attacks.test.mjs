@@ -1,4 +1,21 @@
-// What other pages, names and texts can do to the page: nothing.
+// What other pages, names and texts can do to the page: nothing. The attacks, and the test of each (R: in Rust,
+// `tests/cli/ui.rs` and `src/cli/ui/gate.rs`):
+//
+// - rebinding by host name: "a name that was bound to this machine …"
+// - a page at another port of this machine, with and without the token; an iframe; a form's POST; a script
+//   tag; an opener: "a page at another port of this machine …"
+// - a sandboxed frame, whose origin is `null`: "a frame without an origin …", R `only_this_page_is_answered`
+// - another user: R `another_user_gets_not_even_the_page`
+// - a used code, and the token in history, referrer, cookie or storage of others: "a link works once, …"
+// - a late code: R `a_code_is_taken_once_and_for_a_minute`
+// - guessing: "guessing ends, …", R `guessing_ends_after_five_wrong_codes`
+// - script in path, header, client name, error text, daemon's answers; keys of objects that pollute: "no text of a
+//   caller or of Nexudus …"
+// - script and such keys in queries, bodies and Nexudus's answers, where these are shown: "what was captured …"
+// - letters that turn a call around, and script in it: page.test.mjs, "a call that waits …"
+// - routes beyond those of the page, and content without `--bodies`: R `a_form_changes_nothing_and_little_is_relayed`,
+//   `content_is_shown_where_the_command_was_asked_for_it`
+// - secrets in DOM, storage and traffic: "no secret, query value or body …", and "what was captured …" with `--bodies`
 
 import assert from "node:assert/strict";
 import http from "node:http";
@@ -116,6 +133,68 @@ test("a page at another port of this machine reads nothing, changes nothing and 
   const clients = await own.evaluate(async () => (await import("/api.js")).get("/v1/clients"));
   assert.deepEqual(clients, []);
   await own.context().close();
+});
+
+test("a frame without an origin reads nothing and changes nothing", async () => {
+  await renewed();
+  const own = await openPage(await chrome.newContext(), stage.link);
+  const token = await own.evaluate(() => sessionStorage.getItem("nexudus-proxy-ui"));
+  const script = `const tried = async (path, options) => { try { const r = await fetch(${JSON.stringify(stage.origin)} + path, options); return r.type + " " + r.status + (await r.text()); } catch (e) { return e.name; } };
+    (async () => { const headers = { "Nexudus-Proxy-Ui": ${JSON.stringify(token)} };
+      parent.postMessage([self.origin, await tried("/v1/status", { headers }), await tried("/v1/status", { mode: "no-cors" }),
+        await tried("/ui/session", { method: "POST", mode: "no-cors", body: "{}" })], "*"); })();`;
+  const { server, port } = await site("<!doctype html><title>another page</title>");
+  const page = await chrome.newPage();
+  await page.goto(`http://127.0.0.1:${port}/`);
+  const told = await page.evaluate((code) => new Promise((resolve) => {
+    addEventListener("message", ({ data }) => resolve(data), { once: true });
+    const frame = document.createElement("iframe");
+    frame.sandbox = "allow-scripts";
+    frame.srcdoc = `<script>${code}</` + "script>";
+    document.body.append(frame);
+  }), script);
+  assert.equal(told[0], "null");
+  for (const answer of told.slice(1)) assert.ok(answer === "TypeError" || answer === "opaque 0", answer);
+  await page.close();
+  server.close();
+  await own.context().close();
+});
+
+test("what was captured becomes no HTML and no property, and holds no secret", async () => {
+  await stage.endCommand();
+  await stage.open("--bodies");
+  const context = await chrome.newContext();
+  const page = await openPage(context, stage.link);
+  const traffic = [];
+  page.on("response", async (response) => {
+    if (!response.url().includes("/v1/events")) traffic.push(await response.text().catch(() => ""));
+  });
+  await page.evaluate(() => { location.hash = "#/requests"; });
+  const evil = "<img src=x onerror=alert(6)>";
+  const json = (value) => ({ method: "POST", body: value, headers: { "content-type": "application/json", "content-length": Buffer.byteLength(value), "user-agent": evil, authorization: "Bearer marker-token", cookie: "a=marker-cookie" } });
+  const body = `{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"Name":"${evil}","Description":"${evil}","FullName":"marker-person","Password":"marker-word"}`;
+  await stage.ask(`/api/spaces/resources?__proto__[polluted]=1&__proto__=${encodeURIComponent(evil)}&${encodeURIComponent(evil)}=1&q=marker-query`, json(body));
+  await stage.ask("/api/auth/me");
+  await stage.ask("/api/token", { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" }, body: "grant_type=password&username=a&password=marker-form" });
+  await page.waitForFunction(() => document.querySelectorAll(".spacer .row").length === 3);
+  for (let row = 0; row < 3; row += 1) {
+    await page.click(`.spacer .row >> nth=${row}`);
+    await page.waitForSelector(".content p");
+    traffic.push(await page.content());
+  }
+  assert.ok(traffic.join("").includes("onerror=alert(6)"), "what was sent is shown");
+  // And an answer that a daemon could be made to give.
+  const told = { request_id: 1, query: [{ name: evil, value: evil }, { name: "__proto__", value: "x" }],
+    request: { headers: [{ name: evil, value: evil }], body: { text: evil, note: evil } }, response: { headers: [], body: { text: `{"__proto__":{"polluted":1},"a":"${evil}"}`, note: null } } };
+  await page.route("**/v1/captures/*", (route) => route.fulfill({ contentType: "application/json", body: JSON.stringify(told).replace('{"request_id"', '{"__proto__":{"polluted":1},"request_id"') }));
+  await page.click(".spacer .row >> nth=0");
+  await page.waitForFunction((text) => document.querySelector(".content pre")?.textContent.includes(text), evil);
+  const found = await page.evaluate(() => ({ polluted: {}.polluted, elements: document.querySelectorAll("main img, main script").length }));
+  assert.deepEqual(found, { polluted: undefined, elements: 0 });
+  assert.deepEqual(page.complaints, []);
+  const kept = await page.evaluate(() => [JSON.stringify({ ...sessionStorage }), JSON.stringify({ ...localStorage }), document.documentElement.outerHTML]);
+  assert.deepEqual([...traffic, ...kept].join("\n").match(/marker-[a-z]+/g) ?? [], []);
+  await context.close();
 });
 
 test("a link works once, and neither the code nor the token is in the history or a referrer", async () => {

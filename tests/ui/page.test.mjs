@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { after, before, test } from "node:test";
 
-import { AXE, Stage, browser, openPage } from "./stage.mjs";
+import { AXE, Stage, browser, imported, openPage } from "./stage.mjs";
 
-const VIEWS = ["overview", "requests", "clients", "policy"];
+const VIEWS = ["overview", "requests", "clients", "policy", "approvals"];
 let stage;
 let chrome;
 
@@ -20,9 +20,9 @@ after(async () => {
   await stage?.stop();
 });
 
-async function fresh(options = {}) {
+async function fresh(options = {}, ...flags) {
   await stage.endCommand();
-  await stage.open();
+  await stage.open(...flags);
   const context = await chrome.newContext({ permissions: ["clipboard-read", "clipboard-write"], ...options });
   return openPage(context, stage.link);
 }
@@ -113,10 +113,10 @@ test("requests are filtered, copied as curl and saved as HAR", async () => {
     assert.ok(Math.abs(sum - time) < 0.01, `${sum} ${time}`);
   }
   assert.ok(!JSON.stringify(log).includes("marker"));
-  // Chromium's own reader of HAR files takes it.
-  const replayed = await chrome.newContext();
-  await replayed.routeFromHAR(await download.path(), { notFound: "abort" });
-  await replayed.close();
+  const read = await imported(chrome, fs.readFileSync(await download.path(), "utf8"));
+  assert.deepEqual(read.map(({ method, url }) => `${method} ${url}`), log.entries.map(({ request }) => `${request.method} ${request.url}`));
+  assert.ok(read.every(({ ms }, at) => Math.abs(ms - log.entries[at].time) < 1), JSON.stringify(read));
+  assert.deepEqual(await imported(chrome, JSON.stringify({ log: { ...log, entries: [] } })), [], "the panel is a new one each time");
 
   await page.keyboard.press("Escape");
   await page.click(".spacer .row >> nth=0");
@@ -124,6 +124,133 @@ test("requests are filtered, copied as curl and saved as HAR", async () => {
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   assert.equal(copied, `curl -X DELETE http://127.0.0.1:${stage.port}/api/b/3`);
   await page.context().close();
+});
+
+test("Chromium imports what the command tail has written, with and without content", async () => {
+  const body = JSON.stringify({ FullName: "marker-body", Description: "a plain text" });
+  const send = async () => {
+    await stage.ask("/api/spaces/coworkers?size=2&Coworker_Email=marker-query", { headers: { "user-agent": "check", authorization: "Bearer marker-token", cookie: "a=marker-cookie" } });
+    await stage.ask("/api/spaces/coworkers/1", { method: "PUT", headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) }, body });
+  };
+  for (const flags of [[], ["--with-queries", "--with-bodies"]]) {
+    const text = await stage.archive(flags, 2, send);
+    assert.deepEqual(text.match(/marker-[a-z]+/g) ?? [], []);
+    const [list, update] = (await imported(chrome, text)).filter(({ url }) => !url.endsWith("/begin"));
+    const hasContent = flags.length > 0;
+    assert.equal(list.url.includes("?size=2&Coworker_Email="), hasContent, list.url);
+    assert.deepEqual([list.method, update.method], ["GET", "PUT"]);
+    assert.ok(list.sent.includes("user-agent: check") && list.got.some((line) => line.startsWith("content-type: application/json")), JSON.stringify(list));
+    assert.ok(![...list.sent, ...list.got].some((line) => /^(authorization|cookie|set-cookie)/i.test(line)));
+    assert.ok(list.ms > 0 && list.status > 0);
+    assert.equal((update.posted ?? "").includes("a plain text"), hasContent, update.posted);
+    assert.equal((update.posted ?? "").includes("«PII:NAME:"), hasContent, update.posted);
+  }
+});
+
+test("with --bodies a request is shown with its content, and saved with it", async () => {
+  const page = await fresh({}, "--bodies");
+  await go(page, "requests");
+  await stage.ask("/api/spaces/coworkers?size=1&q=marker-query");
+  await page.waitForSelector(".spacer .row");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".content pre");
+  const shown = await page.textContent(".content");
+  assert.match(shown, /«PII:NAME:/);
+  assert.match(shown, /"Records"/);
+  assert.ok(shown.includes("size") && !shown.includes("marker"), shown);
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=Save as HAR")]);
+  const [read] = await imported(chrome, fs.readFileSync(await download.path(), "utf8"));
+  assert.match(read.text, /«PII:NAME:/);
+  assert.match(read.url, /\?size=1&q=%C2%ABPII/);
+  // A lock wipes it, and the page says so.
+  await stage.run("lock");
+  try {
+    await page.click(".spacer .row");
+    await page.waitForSelector("text=nothing is kept of this request's content");
+  } finally {
+    await stage.run("unlock");
+  }
+  await page.context().close();
+  await stage.endCommand();
+  await stage.open();
+});
+
+test("redacted clients are told apart, and the parts of a first request on a new connection are shown", async () => {
+  const key = (await stage.run("client", "add", "hidden", "--redact", "--read-only", "-q")).trim();
+  const page = await fresh();
+  await go(page, "requests");
+  await stage.ask("/api/spaces/coworkers?size=2", { headers: { "nexudus-proxy-key": key } });
+  await stage.ask("/api/spaces/coworkers?size=2");
+  await page.waitForFunction(() => document.querySelectorAll(".spacer .row").length === 2);
+  await page.check("[name=redacted]");
+  await page.waitForFunction(() => document.querySelectorAll(".spacer .row").length === 1);
+  await page.keyboard.press("Escape");
+  await page.click(".spacer .row");
+  const told = await page.textContent(".detail");
+  assert.match(told, /Redacted[1-9][0-9]* values became tokens/);
+  assert.match(await page.getAttribute(".waterfall", "aria-label"), /accept [0-9.]+ (µs|ms), guard .* connect .* Nexudus /);
+  await page.uncheck("[name=redacted]");
+  await page.context().close();
+  await stage.run("client", "revoke", "hidden");
+});
+
+test("a call that waits comes by its event, is shown as a whole, and is approved and denied", async () => {
+  const key = (await stage.run("client", "add", "bot", "--ask", "PUT /**", "--ask", "DELETE /**", "-q")).trim();
+  const page = await fresh();
+  await page.waitForSelector("#nav a[href='#/approvals']");
+  const body = '{"FullName":"\u202egnp.<img src=x onerror=alert(1)>","Id":7}\r\n';
+  const headers = { "nexudus-proxy-key": key, "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+  const call = () => stage.ask("/api/spaces/visitors/7?note=%3Cb%3E", { method: "PUT", headers, body });
+  const seen = (text) => page.waitForFunction((wanted) => document.querySelector("main article pre")?.textContent.includes(wanted), text, { polling: 20 });
+
+  // On another view the navigation says it; the list is asked for every ten seconds beside that.
+  const first = call();
+  await page.waitForFunction(() => document.getElementById("waiting").textContent === " (1)", null, { polling: 20, timeout: 5000 });
+  await go(page, "approvals");
+  await seen("gnp.");
+  const told = await page.textContent("main article");
+  for (const part of ["PUT /api/spaces/visitors/7?note=%3Cb%3E", "Clientbot", "RulesPUT /**", "⟨U+202E⟩gnp.<img src=x onerror=alert(1)>", "⟨U+000D⟩"]) {
+    assert.ok(told.includes(part), `${part} is not in ${told}`);
+  }
+  assert.equal(await page.locator("main article img, main article b").count(), 0);
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
+  const before = await stage.run("approvals", "list", "--json");
+  assert.equal(JSON.parse(before).calls.length, 1);
+  await page.click("main article button:has-text('Approve')");
+  await page.click("dialog button.danger");
+  assert.notEqual(await first, 403, "it went on to Nexudus");
+
+  // A person who looks at the view sees the next call come, without a reload.
+  await page.waitForFunction(() => document.getElementById("waiting").textContent === "");
+  const sent = Date.now();
+  const second = stage.ask("/api/spaces/visitors/8", { method: "DELETE", headers: { "nexudus-proxy-key": key } });
+  await page.waitForFunction(() => document.querySelector("main").textContent.includes("DELETE /api/spaces/visitors/8"), null, { polling: 20 });
+  const took = Date.now() - sent;
+  assert.ok(took < 3000, `${took} ms`);
+  await page.click("main article:has-text('DELETE') button:has-text('Deny')");
+  await page.click("dialog button.danger");
+  assert.equal(await second, 403);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+
+  const shows = await fresh({}, "--read-only");
+  const third = call();
+  await go(shows, "approvals");
+  await shows.waitForFunction(() => document.querySelectorAll("main article pre").length > 0);
+  assert.equal(await shows.locator("main article button").count(), 0, "a page that only shows has no buttons");
+  await shows.context().close();
+  const { id } = JSON.parse(await stage.run("approvals", "list", "--json")).calls.find(({ phase }) => phase === "waiting");
+  await stage.run("approvals", "deny", id);
+  assert.equal(await third, 403);
+  await stage.run("client", "revoke", "bot");
+  await stage.endCommand();
+  await stage.open();
 });
 
 test("a client is added by keyboard alone, its key shown once, and revoked", async () => {
@@ -218,9 +345,9 @@ test("a hundred thousand requests are a list that scrolls", async () => {
     const kept = requests.length;
     const rows = document.querySelectorAll(".spacer .row").length;
     const text = document.querySelector(".spacer").textContent;
-    // A path that 111 of them have.
+    // A path that 10,000 of them have: as many lines come and go with each step.
     const path = document.querySelector("[name=path]");
-    path.value = "/api/x/1000";
+    path.value = "/api/x/10";
     path.dispatchEvent(new Event("input"));
     await new Promise((resolve) => setTimeout(resolve, 300));
     return { kept, rows, text, all, few: await scrolled() };

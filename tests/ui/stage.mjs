@@ -1,6 +1,6 @@
 // A simulated Nexudus, a daemon, the command `ui` and a real Chromium, each a process of its own.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
 import os from "node:os";
@@ -64,6 +64,35 @@ export class Stage {
 
   async endCommand() { this.command.kill("SIGINT"); await ended(this.command); }
 
+  /** Runs a command to its end. Resolves to what it printed. */
+  run(...args) {
+    return new Promise((resolve, reject) => {
+      execFile(path.join(BIN, "nexudus-proxy"), args, { env: this.env, cwd: this.home }, (error, out) => (error ? reject(error) : resolve(out)));
+    });
+  }
+
+  /** Writes an archive of what `work` asks. Resolves to its text once `wanted` requests stand in it. */
+  async archive(flags, wanted, work) {
+    const file = path.join(this.home, `${Date.now()}.har`);
+    const tail = spawn(path.join(BIN, "nexudus-proxy"), ["tail", "--har", file, ...flags], { env: this.env, stdio: "ignore" });
+    // The file is there before the command listens for the first request.
+    const begun = Date.now();
+    const read = () => (fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")).log.entries : []);
+    const asked = () => read().filter((entry) => !entry.request.url.endsWith("/begin")).length;
+    while (read().length === 0) {
+      if (Date.now() - begun > 20_000) throw new Error("nothing is written");
+      await this.ask("/begin", { method: "BREW" });
+    }
+    await work();
+    while (asked() < wanted) {
+      if (Date.now() - begun > 20_000) throw new Error(`${asked()} of ${wanted} are written`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    tail.kill("SIGINT");
+    await ended(tail);
+    return fs.readFileSync(file, "utf8");
+  }
+
   /** Asks the daemon. Resolves to the status once the whole answer is here. */
   ask(target, { method = "GET", headers = {}, body, agent } = {}) {
     return new Promise((resolve, reject) => {
@@ -82,6 +111,37 @@ export class Stage {
     }
     fs.rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+/** Imports an archive as a person does with the button of Chromium's Network panel. Resolves to what the panel has then. */
+export async function imported(chrome, text) {
+  const page = await chrome.newPage();
+  await page.goto("devtools://devtools/bundled/devtools_app.html");
+  // The start of the tools makes the panel; they have no page to look at.
+  await page.waitForFunction(() => globalThis.localStorage && document.body?.childElementCount > 0);
+  const found = await page.evaluate(async (archive) => {
+    const at = "devtools://devtools/bundled/";
+    const { NetworkPanel } = await import(`${at}panels/network/network.js`);
+    const { NetworkLog } = await import(`${at}models/logs/logs.js`);
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const panel = NetworkPanel.NetworkPanel.instance();
+        await panel.networkLogView.onLoadFromFile(new File([archive], "a.har"));
+        break;
+      } catch (error) {
+        if (tries === 100) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+    return Promise.all(NetworkLog.NetworkLog.instance().requests().map(async (request) => {
+      const content = await request.requestContentData();
+      const headers = (all) => all.map(({ name, value }) => `${name}: ${value}`);
+      return { url: request.url(), method: request.requestMethod, status: request.statusCode, ms: request.duration * 1000, mime: request.mimeType,
+        text: content.text ?? null, posted: await request.requestFormData(), sent: headers(request.requestHeaders()), got: headers(request.responseHeaders) };
+    }));
+  }, text);
+  await page.close();
+  return found;
 }
 
 export function freePort() {

@@ -91,6 +91,16 @@ impl Engine {
         Ok(reply)
     }
 
+    /// Connects, and says why it cannot.
+    pub(super) async fn connect(&mut self) -> Result<(), ConnectError> {
+        self.link.connect().await
+    }
+
+    /// Sends a command, and returns the engine's own error.
+    pub(super) async fn send_raw(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.link.send_now(command).await
+    }
+
     async fn make_durable(&mut self, call: &Call) -> Result<Reply, CallError> {
         let is_needless = matches!(call, Call::Release { .. } | Call::Leave { .. });
         if is_needless || self.link.options.durability == Durability::None {

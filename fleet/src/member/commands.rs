@@ -4,7 +4,7 @@
 use super::{Member, Now};
 use crate::call::{Call, Place};
 use crate::fence::Fence;
-use crate::record::{Client, Epoch, Lock, Record, Tombstone};
+use crate::record::{Client, Epoch, Lock, Record, Session, Tombstone};
 use crate::register::{CLIENT, Entry, Stored};
 
 /// A command.
@@ -17,6 +17,14 @@ pub enum Command {
         /// Whether it takes a one-time code.
         needs_code: bool,
     },
+    /// A person has logged in already, and this is the pair: begin an epoch with it.
+    Bring {
+        /// The pair, and the client id that it was asked for under. It is dated by this member's wall
+        /// clock.
+        session: Session,
+    },
+    /// Renew the pair now, although it is not due.
+    Renew,
     /// End the session of every member.
     Logout,
     /// Serve no token anywhere.
@@ -46,6 +54,11 @@ impl Member {
                 self.setup.password = Some(super::Password { account, needs_code });
                 self.begin_login();
             }
+            Command::Bring { session } => {
+                self.brought = Some(session);
+                self.begin_login();
+            }
+            Command::Renew => self.renew(),
             Command::Leave => self.queue.push_back(Call::Leave { me: self.setup.me.clone() }),
             Command::Logout
             | Command::Lock
@@ -84,7 +97,7 @@ impl Member {
                 self.local.set.raise(&id, Entry::Revoked(fence, tombstone));
                 self.put(Place::Set, &format!("{CLIENT}{id}"), fence, &tombstone);
             }
-            Command::Login { .. } | Command::Leave => {}
+            Command::Login { .. } | Command::Bring { .. } | Command::Renew | Command::Leave => {}
         }
         self.changed();
     }

@@ -48,7 +48,7 @@ use crate::behind::Behind;
 use crate::call::Call;
 use crate::decide::{Block, OpenIntent};
 use crate::fence::Fence;
-use crate::record::{Attempts, Epoch, Incarnation, Spare};
+use crate::record::{Attempts, Epoch, Incarnation, Session, Spare};
 
 /// A member.
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub struct Member {
     login_wanted: bool,
     /// No proof of it before.
     login_at: Duration,
+    /// The pair of a login that was proved elsewhere.
+    brought: Option<Session>,
     /// The attempts before a login that a person gave.
     login_before: Option<Attempts>,
     /// No lease before.
@@ -141,6 +143,7 @@ impl Member {
             blocked: None,
             login_wanted: false,
             login_at: Duration::ZERO,
+            brought: None,
             login_before: None,
             work_at: Duration::ZERO,
             failures: 0,

@@ -328,6 +328,9 @@ impl Member {
                 self.notes.push(Note::Resolved(spare.fence));
                 self.changed();
             }
+            (Call::Release { ends: Some(fence), .. }, _) if self.unresolved.remove(&fence) => {
+                self.notes.push(Note::Resolved(fence));
+            }
             // The engine has something newer: the next poll brings it.
             (Call::Put { .. } | Call::Commit { .. }, Reply::Stale) => {
                 self.engine.poll_at = now.boot;

@@ -5,7 +5,7 @@ use super::work::{Phase, Settle, Then};
 use super::{Action, Grant, GrantError, Member, Note, Now, Redemption, Save};
 use crate::call::Place;
 use crate::lease::Lease;
-use crate::record::{Epoch, Session, Spend};
+use crate::record::{Attempts, Epoch, Session, Spend};
 
 impl Member {
     pub(super) fn intended(&mut self, lease: Lease, spend: Spend, is_durable: bool, now: Now) {
@@ -106,9 +106,11 @@ impl Member {
                 self.phase = Phase::Release { lease, ends: Some(fence), then };
             }
             (Err(GrantError::Refused), Spend::Password) => {
-                self.notes.push(Note::Resolved(fence));
-                let then = Then::Again(Settle::PasswordRefused);
-                self.phase = Phase::Release { lease, ends: Some(fence), then };
+                // The intent stays open until the refusal is in the engine: a member that dies
+                // between the two has then at least been about to try.
+                self.unresolved.insert(fence);
+                let then = Then::Again(Settle::PasswordRefused(fence));
+                self.phase = Phase::Release { lease, ends: None, then };
             }
         }
     }
@@ -150,6 +152,31 @@ impl Member {
             self.epoch_changed(now);
             self.put(Place::Registers, "epoch", generation, &epoch);
         }
+        self.changed();
+        self.hold(true, now);
+    }
+
+    /// Begins an epoch with a pair that a person's login has brought already.
+    pub(super) fn bring(&mut self, lease: Lease, session: Session, now: Now) {
+        self.login_wanted = false;
+        let generation = lease.fence();
+        let epoch = Epoch::Login { account: session.account.clone() };
+        // It was dated by this member's wall clock; all members go by the engine's.
+        let age = now.wall.saturating_sub(session.issued);
+        let issued = self.engine_time(now).saturating_sub(age);
+        let session = Session { issued, ..session };
+        if !self.local.session.raise(generation, session) {
+            self.phase = Phase::Idle;
+            return;
+        }
+        self.write_attempts(lease, Attempts { epoch: generation, ..Attempts::default() });
+        self.local.is_uncommitted = true;
+        self.failures = 0;
+        self.refused.clear();
+        self.phase = Phase::Commit { lease };
+        self.local.epoch.raise(generation, epoch.clone());
+        self.epoch_changed(now);
+        self.put(Place::Registers, "epoch", generation, &epoch);
         self.changed();
         self.hold(true, now);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apart::ApartPhase;
+use super::commands::Command;
 use super::{Member, Note, Now};
 use crate::call::{Call, Place, Reply, Snapshot};
 use crate::decide::{Block, Candidate, Decision, View, decide, with_another_try};
@@ -35,8 +36,8 @@ pub(super) enum Phase {
 pub(super) enum Settle {
     /// Nothing.
     Nothing,
-    /// The issuer refused the password.
-    PasswordRefused,
+    /// The issuer refused the password, under the intent of this fence.
+    PasswordRefused(Fence),
     /// The try of the password was none.
     NotTried,
     /// A person gave a login: it is proved.
@@ -59,10 +60,21 @@ impl Member {
         matches!(self.phase, Phase::Posting { .. } | Phase::Post { .. })
     }
 
+    /// Makes the pair due, and gives a login that was refused another chance.
+    pub(super) fn renew(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.due = Duration::ZERO;
+        }
+        self.work_at = Duration::ZERO;
+        self.blocked = None;
+    }
+
     /// Proves a login that a person gave, as soon as no other work is under way.
     pub(super) fn begin_login(&mut self) {
         self.login_wanted = true;
         self.blocked = None;
+        // A logout that the engine has not heard of yet was before this login.
+        self.commands.retain(|command| *command != Command::Logout);
     }
 
     /// Chooses the next call of the work, if there is one.
@@ -104,6 +116,8 @@ impl Member {
                 let drop = self.engine.spares.iter().map(|(fence, _)| *fence).collect();
                 Some(Call::Commit { me, session, drop })
             }
+            // What was found out under the lease is in the engine before another member has it.
+            Phase::Release { then: Then::Rest, .. } if !self.queue.is_empty() => None,
             Phase::Release { lease, ends, then } => Some(Call::Release {
                 me,
                 lease: lease.fence(),
@@ -207,8 +221,15 @@ impl Member {
         self.read(snapshot, now);
         self.end_unposted(lease);
         match settle {
-            Settle::PasswordRefused | Settle::NotTried => return self.settle(lease, settle, now),
-            Settle::Login => return self.prove_login(lease, stands(snapshot)),
+            Settle::PasswordRefused(_) | Settle::NotTried => {
+                return self.settle(lease, settle, now);
+            }
+            Settle::Login => {
+                return match self.brought.take() {
+                    Some(session) => self.bring(lease, session, now),
+                    None => self.prove_login(lease, stands(snapshot)),
+                };
+            }
             Settle::Nothing => {}
         }
         let view = self.view(served, now);
@@ -277,9 +298,14 @@ impl Member {
             .map(|intent| intent.fence)
             .collect();
         for fence in unposted {
-            let (me, lease) = (self.setup.me.clone(), lease.fence());
-            self.queue.push_back(Call::Release { me, lease, keeps_lease: true, ends: Some(fence) });
+            self.end_intent(lease, fence);
         }
+    }
+
+    /// Queues the end of an intent, behind what it must not outrun.
+    fn end_intent(&mut self, lease: Lease, intent: Fence) {
+        let (me, lease, ends) = (self.setup.me.clone(), lease.fence(), Some(intent));
+        self.queue.push_back(Call::Release { me, lease, keeps_lease: true, ends });
     }
 
     fn give_back(&mut self, lease: Lease, now: Now) {
@@ -300,7 +326,9 @@ impl Member {
 
     fn settle(&mut self, lease: Lease, settle: Settle, now: Now) {
         let known = self.local.attempts.get().map(|(_, attempts)| *attempts).unwrap_or_default();
-        let is_refused = settle == Settle::PasswordRefused;
+        let refused =
+            if let Settle::PasswordRefused(intent) = settle { Some(intent) } else { None };
+        let is_refused = refused.is_some();
         let before = self.login_before.take();
         let settled = match before {
             // The login of a person was refused: nothing changes for the one before.
@@ -309,6 +337,9 @@ impl Member {
             None => Attempts { tries: known.tries.saturating_sub(1), ..known },
         };
         self.write_attempts(lease, settled);
+        if let Some(intent) = refused {
+            self.end_intent(lease, intent);
+        }
         self.give_back(lease, now);
         if is_refused {
             self.blocked = Some(Block::PasswordSpent);
@@ -317,7 +348,7 @@ impl Member {
         self.work_at = now.boot + self.backoff();
     }
 
-    fn write_attempts(&mut self, lease: Lease, attempts: Attempts) {
+    pub(super) fn write_attempts(&mut self, lease: Lease, attempts: Attempts) {
         self.local.attempts.raise(lease.fence(), attempts);
         self.put(Place::Registers, "attempts", lease.fence(), &attempts);
         self.changed();

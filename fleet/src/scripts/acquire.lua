@@ -15,7 +15,7 @@ local owner = redis.call('HGET', LEASE, 'owner')
 if owner and owner ~= me then
   return { 'held', math.max(redis.call('PTTL', LEASE), 0) }
 end
-local fence = draw(seen)
+local fence = draw(seen, me)
 if not fence then
   return { 'exhausted' }
 end

@@ -1,5 +1,5 @@
 -- ARGV: seen.
-local fence = draw(ARGV[1])
+local fence = draw(ARGV[1], '')
 if not fence then
   return { 'exhausted' }
 end

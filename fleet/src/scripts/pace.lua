@@ -37,16 +37,7 @@ for at = 1, #all, 2 do
   end
 end
 
--- The part of the budget that members use on their own while they are cut off: each divides by the
--- number of members that it last heard of.
-local reserved, members = 0, redis.call('HGETALL', MEMBERS)
-for at = 1, #members, 2 do
-  local time, known = string.match(members[at + 1], '^(%d+) %d+ (%d+) ')
-  if time and members[at] ~= me and now_ms - time > tonumber(cut) then
-    reserved = reserved + 1 / math.max(tonumber(known), 1)
-  end
-end
-local part = math.max(1 - reserved, 0)
+local part = unreserved(me, cut)
 
 local function used(period, width)
   local count, current = 0, math.floor(now_ms / width)
@@ -71,7 +62,7 @@ if till > now_ms then
 end
 for limit, period in string.gmatch(held, '(%d+)/(%d+)') do
   limit, period = tonumber(limit) * part, tonumber(period)
-  local room
+  local room, share
   if period <= 10 * horizon then
     -- Too short to count: slots follow each other on a line. A slot may be used up to half a step
     -- late, so LIMIT + 1 of them still span the period.
@@ -84,15 +75,17 @@ for limit, period in string.gmatch(held, '(%d+)/(%d+)') do
     from = math.max(from, now_ms)
     room = math.floor((now_ms + horizon - from) / step) + 1
     first, gap = math.max(first, from), math.max(gap, step)
+    -- A slot of a line that is not used is lost: whoever asks first has it.
+    share = function(free) return math.max(math.floor(free * wants / math.max(asked, 1)), 1) end
     notes[#notes + 1] = { PACE, field }
   else
     local width = math.ceil(period / 50)
     local count, current = used(period, width)
     room = math.floor(limit) - count
+    share = function(free) return fair(free, wants, asked) end
     notes[#notes + 1] = { SLOTS, text(period) .. ':' .. text(current) }
   end
-  local fair = math.floor(room * wants / math.max(asked, 1))
-  granted = math.max(math.min(granted, room, math.max(fair, 1)), 0)
+  granted = math.max(math.min(granted, room, share(room)), 0)
 end
 for _, note in ipairs(notes) do
   if granted > 0 and note[1] == SLOTS then

@@ -1,6 +1,6 @@
 -- What every script begins with: the keys, the time, fences, values `FENCE:BYTES`.
-local FENCE, LEASE, REGISTERS, SET, REVISION, INTENTS, SPARES, MEMBERS, BEHIND, HINT, PACE, SLOTS =
-  unpack(KEYS)
+local FENCE, LEASE, REGISTERS, SET, REVISION, INTENTS, SPARES, MEMBERS, BEHIND, HINT, PACE, SLOTS,
+  COUNTS = unpack(KEYS)
 local LAST = 4503599627370496
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -14,8 +14,17 @@ local function stored()
   return tonumber(redis.call('GET', FENCE) or '0') or 0
 end
 
-local function draw(seen)
-  local fence = math.max(stored(), now_us, tonumber(seen)) + 1
+-- Two members draw different fences also where the engine has forgotten the first of the draws.
+local function salt(me)
+  local sum = 0
+  for at = 1, #me do
+    sum = (sum * 31 + string.byte(me, at)) % 4096
+  end
+  return sum
+end
+
+local function draw(seen, me)
+  local fence = math.max(stored(), now_us, tonumber(seen)) + 1 + salt(me)
   if fence > LAST then
     return nil
   end
@@ -90,6 +99,30 @@ local function replaces(old, new)
     return true
   end
   return fence_of(new) > fence_of(old)
+end
+
+-- The part of a rate that is not used by members on their own while they are cut off: each divides by
+-- the number of members that it last heard of.
+local function unreserved(me, cut)
+  local reserved, members = 0, redis.call('HGETALL', MEMBERS)
+  for at = 1, #members, 2 do
+    local time, known = string.match(members[at + 1], '^(%d+) %d+ (%d+) ')
+    if time and members[at] ~= me and now_ms - time > tonumber(cut) then
+      reserved = reserved + 1 / math.max(tonumber(known), 1)
+    end
+  end
+  return math.max(1 - reserved, 0)
+end
+
+-- A part of what there is, in whole units. What is left over goes to one of those who ask as if by lot:
+-- else the one that asks right after a unit has come back would get each of them.
+local function fair(room, wants, asked)
+  local part = room * wants / math.max(asked, 1)
+  local whole = math.floor(part)
+  if (now_us % 997) / 997 < part - whole then
+    whole = whole + 1
+  end
+  return whole
 end
 
 local function hint()

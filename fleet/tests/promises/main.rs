@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 #![cfg(unix)]
 
+mod counts;
 mod engines;
+mod judged;
 mod model;
 mod simulation;

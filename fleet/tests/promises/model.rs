@@ -71,13 +71,13 @@ impl Store {
             Call::Put { place, name, stored, unopened } => {
                 self.put(*place, name, stored, *unopened, now)
             }
-            Call::Draw { seen } => Reply::Drawn(self.draw(*seen, now)?),
+            Call::Draw { seen } => Reply::Drawn(self.draw(*seen, 0, now)?),
             Call::ReadSet => {
                 let records = self.set.iter().map(|(name, one)| (name.clone(), one.clone()));
                 Reply::Set { revision: self.revision_text(), records: records.collect() }
             }
             // Counters: their script is tried on the real engines.
-            Call::Pace { .. } => return Err(CallError::Malformed),
+            Call::Pace { .. } | Call::Count { .. } => return Err(CallError::Malformed),
             Call::Leave { me } => {
                 self.members.remove(me);
                 if self.lease.as_ref().is_some_and(|(owner, ..)| owner == me) {
@@ -104,16 +104,16 @@ impl Store {
         }
     }
 
-    fn draw(&mut self, seen: Fence, now: u64) -> Result<Fence, CallError> {
-        let fence = self.fence.max(now).max(seen.number()) + 1;
+    fn draw(&mut self, seen: Fence, salt: u64, now: u64) -> Result<Fence, CallError> {
+        let fence = self.fence.max(now).max(seen.number()) + 1 + salt;
         let drawn = Fence::new(fence).map_err(|_| CallError::Malformed)?;
         self.fence = fence;
         Ok(drawn)
     }
 
-    fn lease_fence(&mut self, seen: Fence, now: u64) -> Result<Fence, CallError> {
+    fn lease_fence(&mut self, me: &Incarnation, seen: Fence, now: u64) -> Result<Fence, CallError> {
         match self.defect {
-            Defect::None | Defect::NoIntent => self.draw(seen, now),
+            Defect::None | Defect::NoIntent => self.draw(seen, salt(me), now),
             // Any number that is not ordered by time.
             Defect::NoFence => {
                 self.revision += 1;
@@ -231,7 +231,7 @@ impl Store {
         if let Some((_, _, ends)) = self.lease.as_ref().filter(|(owner, ..)| owner != me) {
             return Ok(Reply::Held(Duration::from_millis(ends.saturating_sub(ms))));
         }
-        let fence = self.lease_fence(seen, now)?;
+        let fence = self.lease_fence(me, seen, now)?;
         self.lease = Some((me.clone(), fence, ms + millis(timing.lease)));
         Ok(Reply::Acquired { fence, snapshot: self.snapshot(self.registers.clone(), vec![], ms) })
     }
@@ -340,6 +340,11 @@ impl Store {
     pub(crate) fn end_lease(&mut self) {
         self.lease = None;
     }
+}
+
+/// A number of the member, so that two of them draw different fences.
+fn salt(me: &Incarnation) -> u64 {
+    me.as_str().bytes().fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 4_096)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -73,6 +73,7 @@ fn parse(block: &str) -> Option<Event> {
         "ready" => serde_json::from_str(data).ok().map(Event::Ready),
         "session" => serde_json::from_str(data).ok().map(Event::Session),
         "request" => serde_json::from_str(data).ok().map(Event::Request),
+        "content" => serde_json::from_str(data).ok().map(Event::Content),
         "approval" => data.parse().ok().map(Event::Approval),
         "lost" => data.parse().ok().map(Event::Lost),
         _ => None,

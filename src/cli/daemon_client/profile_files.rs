@@ -1,20 +1,19 @@
 //! Changes that commands make to the files of a profile while no daemon runs.
 
-#[cfg(unix)]
 use std::io;
 #[cfg(unix)]
 use std::path::PathBuf;
 
-use crate::ca::TrustRecord;
-#[cfg(unix)]
-use crate::ca::{AuthorityKind, AuthorityStore};
+use crate::ca::{AuthorityKind, AuthorityStore, TrustRecord};
 use crate::cli::CliError;
 use crate::cli::globals::GlobalArgs;
 use crate::clock::Clock;
 use crate::config::{Config, Origin, Paths};
 use crate::credentials::{self, Credentials};
 use crate::daemon::{self, StandaloneSession};
+use crate::fleet::FleetError;
 use crate::problem::ExitCode;
+use crate::redact;
 use crate::session::{self, CurrentUser, CurrentUserError};
 
 /// The logins that a logout has removed from files and keychain.
@@ -35,6 +34,7 @@ pub(in crate::cli) async fn clear_logins(
     origins: Vec<Origin>,
 ) -> Result<ClearedLogins, CliError> {
     let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let tokens = redact::erase_tokens(&paths.profile_state());
     let sealed = credentials.clear_files();
     let keychain = credentials.clear(&origins).await;
     files.map_err(|cause| {
@@ -42,7 +42,19 @@ pub(in crate::cli) async fn clear_logins(
         let hint = "Make that directory writable for this user, and log out again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
+    tokens.map_err(|error| tokens_remain(&error))?;
     Ok(ClearedLogins { origins, sealed: sealed?, keychain })
+}
+
+/// Removes the certificate authorities: the key that opens their files is gone. A daemon that runs
+/// keeps both.
+pub(in crate::cli) fn remove_authorities(paths: &Paths) -> Result<(), CliError> {
+    let store = AuthorityStore::new(&paths.profile_state());
+    let removed = AuthorityKind::ALL.into_iter().try_for_each(|kind| store.remove(kind).map(drop));
+    removed.map_err(|error| {
+        let hint = "Make that directory writable for this user, and log out again.";
+        CliError::message(ExitCode::Failed, error.to_string(), Some(hint))
+    })
 }
 
 /// Returns where the files stand that a shell is told of, and the root certificate of the daemon's
@@ -72,7 +84,16 @@ pub(in crate::cli) async fn persist_lock(locked: bool, paths: &Paths) -> Result<
         let message = format!("could not keep whether the session is locked: {cause}");
         let hint = "Make that directory writable for this user, and run the command again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
-    })
+    })?;
+    let erased = if locked { redact::erase_tokens(&paths.profile_state()) } else { Ok(()) };
+    erased.map_err(|error| tokens_remain(&error))
+}
+
+/// Says that what the tokens of redacted clients stand for is still on disk, sealed.
+pub(super) fn tokens_remain(error: &io::Error) -> CliError {
+    let message = format!("could not remove what tokens stand for: {error}");
+    let hint = "Make the state directory writable for this user, and run the command again.";
+    CliError::message(ExitCode::Failed, message, Some(hint))
 }
 
 /// Tests that the keychain returns what was written to it.
@@ -90,6 +111,10 @@ pub(in crate::cli) async fn fetch_user(
     paths: &Paths,
     on_wait: impl Fn(std::time::Duration),
 ) -> Result<Result<CurrentUser, CurrentUserError>, daemon::Error> {
+    // Only a member may spend what the members share.
+    if config.fleet.engine.is_some() {
+        return Err(FleetError::NeedsMember.into());
+    }
     let issuer = daemon::token_client(config)?;
     let credentials = daemon::credentials(config, paths);
     let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());

@@ -24,6 +24,9 @@ impl Revocation {
         credentials: &Credentials,
         print: Printer,
     ) -> Result<Self, Cause> {
+        if config.fleet.engine.is_some() {
+            return Err(Cause::new("the session is shared with other machines"));
+        }
         let directory = paths.profile_state();
         let client_ids = session::client_ids(&config.session, &config.upstream.origin, &directory);
         let issuer = daemon::token_client(config).map_err(|error| Cause::new(error.to_string()))?;

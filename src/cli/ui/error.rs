@@ -32,6 +32,9 @@ pub(super) enum UiError {
     /// The command was started with `--read-only`.
     #[error("this page only shows")]
     ReadOnly,
+    /// The command was started without `--bodies`.
+    #[error("this page shows no headers, queries or bodies")]
+    NoBodies,
 }
 
 impl Problem for UiError {
@@ -51,6 +54,9 @@ impl Problem for UiError {
                 ProblemKind::InvalidCommand.with_hint("Load the page again, and try once more.")
             }
             Self::TooLarge => ProblemKind::BodyTooLarge.with_hint("Send at most 64 KiB."),
+            Self::NoBodies => {
+                ProblemKind::ReadOnly.with_hint("Start the command `ui` with --bodies to see them.")
+            }
             Self::ReadOnly => ProblemKind::ReadOnly
                 .with_hint("Start the command `ui` without --read-only to change something."),
         }

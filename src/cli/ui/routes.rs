@@ -8,7 +8,7 @@ use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -33,6 +33,8 @@ pub(super) struct Site<'a> {
     pub(super) globals: &'a GlobalArgs,
     /// Whether nothing may be changed.
     pub(super) is_read_only: bool,
+    /// Whether the content of requests is shown.
+    pub(super) has_bodies: bool,
 }
 
 /// The body of a response.
@@ -89,6 +91,7 @@ impl Site<'_> {
             }
             PageRoute::Session => Ok(json_response(&json!({
                 "read_only": self.is_read_only,
+                "bodies": self.has_bodies,
                 "version": env!("CARGO_PKG_VERSION"),
             }))),
             PageRoute::Verdicts => {
@@ -109,9 +112,16 @@ impl Site<'_> {
             }
             PageRoute::Relay => {
                 let target = head.uri.path_and_query().map_or(path, |target| target.as_str());
+                self.check_content(&head.uri)?;
                 self.relay(Method::GET, target, None).await
             }
         }
+    }
+
+    /// Refuses to show the content of requests where the command was not asked to.
+    fn check_content(&self, uri: &Uri) -> Result<(), UiError> {
+        let is_refused = !self.has_bodies && asks_for_content(uri.path(), uri.query());
+        if is_refused { Err(UiError::NoBodies) } else { Ok(()) }
     }
 
     /// Has the daemon change something.
@@ -161,7 +171,8 @@ fn route(method: &Method, path: &str) -> Result<PageRoute, UiError> {
             is(Method::GET, PageRoute::Relay)
         }
         _ => {
-            let id = path.strip_prefix("/v1/approvals/").ok_or(UiError::Path)?;
+            let ids = ["/v1/approvals/", CAPTURES].into_iter();
+            let id = ids.filter_map(|it| path.strip_prefix(it)).next().ok_or(UiError::Path)?;
             let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
             if id.is_empty() || !id.bytes().all(is_id) {
                 return Err(UiError::Path);
@@ -169,6 +180,12 @@ fn route(method: &Method, path: &str) -> Result<PageRoute, UiError> {
             is(Method::GET, PageRoute::Relay)
         }
     }
+}
+
+/// Says whether a request has the content of requests captured, or asks for it.
+fn asks_for_content(path: &str, query: Option<&str>) -> bool {
+    let mut fields = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    path.starts_with(CAPTURES) || fields.any(|(name, _)| name == "content")
 }
 
 /// The body of `POST /v1/approvals`: the decision about one call, once.
@@ -268,6 +285,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 8] = [
     (X_FRAME_OPTIONS, "DENY"),
 ];
 
+/// How the paths of captured content begin.
+const CAPTURES: &str = "/v1/captures/";
+
 /// Largest body that the page sends: the limits of a client with many rules.
 const MAX_BODY: usize = 64 << 10;
 
@@ -298,6 +318,9 @@ mod tests {
             "/v1/doctor",
             "/metrics",
             "/v1/approvals/",
+            "/v1/captures/",
+            "/v1/captures/../stop",
+            "/v1/captures/%2e%2e/stop",
             "/v1/approvals/../stop",
             "/v1/approvals/7/../../stop",
             "/v1/approvals/7/approve/x",
@@ -310,11 +333,24 @@ mod tests {
                 assert_eq!(route(&method, path), Err(UiError::Path), "{method} {path}");
             }
         }
-        for path in ["/v1/status", "/v1/events", "/v1/history", "/v1/approvals/7-a"] {
+        for path in ["/v1/status", "/v1/events", "/v1/approvals/7-a", "/v1/captures/7"] {
             assert_eq!(route(&Method::POST, path), Err(UiError::Method), "{path}");
             assert_eq!(route(&Method::GET, path), Ok(PageRoute::Relay), "{path}");
         }
         assert_eq!(route(&Method::POST, "/v1/approvals"), Ok(PageRoute::Decide));
         assert_eq!(route(&Method::DELETE, "/v1/clients"), Err(UiError::Method));
+    }
+
+    #[test]
+    fn content_is_asked_for_by_its_path_or_its_field() {
+        for (path, query, is_content) in [
+            ("/v1/captures/7", None, true),
+            ("/v1/events", Some("kinds=ready&content=headers"), true),
+            ("/v1/events", Some("%63ontent=bodies"), true),
+            ("/v1/events", Some("kinds=ready,request,content"), false),
+            ("/v1/status", None, false),
+        ] {
+            assert_eq!(asks_for_content(path, query), is_content, "{path} {query:?}");
+        }
     }
 }

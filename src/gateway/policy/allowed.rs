@@ -1,6 +1,9 @@
 //! The proof that a request may be sent. Its fields are visible to the policy alone, so that no
 //! other file of the gateway can make this proof.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -20,6 +23,8 @@ pub struct Allowed {
     pub(super) awaits_command: bool,
     pub(super) asks: bool,
     pub(super) redaction: Option<Box<RequestRedaction>>,
+    /// The microseconds that the request has waited for new connections.
+    pub(super) connect_micros: AtomicU32,
 }
 
 impl Allowed {
@@ -36,6 +41,17 @@ impl Allowed {
     /// Returns the head as the client sent it.
     pub(in crate::gateway) fn head(&self) -> &Parts {
         &self.head
+    }
+
+    /// Takes down that the request has waited for a new connection.
+    pub(in crate::gateway) fn add_connect(&self, waited: Duration) {
+        let micros = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX);
+        self.connect_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Returns the microseconds that the request has waited for new connections.
+    pub(in crate::gateway) fn connect_micros(&self) -> u32 {
+        self.connect_micros.load(Ordering::Relaxed)
     }
 
     /// Gives up the client's headers.

@@ -86,6 +86,16 @@ pub enum Error {
     Quota(#[from] QuotaError),
 }
 
+impl Error {
+    /// Returns the rule that denied the request, if it was one.
+    pub(in crate::gateway) fn rule(&self) -> Option<&str> {
+        if let Self::Denied(rule) = self {
+            return Some(rule);
+        }
+        if let Self::LoginMaterial(path) = self { Some(path) } else { None }
+    }
+}
+
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         let denied = |hint| ProblemKind::RuleDenied.with_hint(hint);

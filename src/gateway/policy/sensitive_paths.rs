@@ -81,6 +81,17 @@ pub(super) fn find_indirect(path: &PathInterpretations<'_>) -> Option<&'static s
     Some(rule.as_str().trim_start_matches("* ").trim_end_matches("/**"))
 }
 
+/// Says whether a request or its response can hold a login or a token, under any interpretation of
+/// its path.
+pub(in crate::gateway) fn carries_login_material(path: &str) -> bool {
+    let path = PathInterpretations::new(path);
+    let bears_token =
+        |path: &str| TOKEN_BEARING.iter().any(|rule| rule.matches_ignoring_extensions("*", path));
+    path.any(|path| LOGIN_MATERIAL.iter().any(|it| it.matches(path)))
+        || path.any(bears_token)
+        || find_indirect(&path).is_some()
+}
+
 fn rule(text: &str) -> Rule {
     Rule::parse(text).expect("the rules above are well-formed")
 }

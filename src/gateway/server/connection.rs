@@ -81,11 +81,12 @@ impl ConnectionContext {
     }
 
     fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
-        self.state.begin_request();
+        let is_first = self.state.begin_request();
         self.thread.count_request();
         let identity = || self.sender.identity_to_log();
         let telemetry = &self.sender.telemetry;
-        let access = AccessEntry::begin(telemetry, request, loggable_path, identity);
+        let mut access = AccessEntry::begin(telemetry, request, loggable_path, identity);
+        access.set_accept(|| is_first.then(|| self.state.age()));
         let span = access.span();
         (InFlightRequest::new(self.state.clone(), access, self.drain.track(), request.body()), span)
     }
@@ -196,7 +197,7 @@ impl ConnectionContext {
                     let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
                     unless_drained(&self.drain, pin!(handling)).await
                 };
-                in_flight.set_oversight(record.oversight.take());
+                in_flight.set_oversight(record.take_oversight(handled.as_ref()));
                 match handled {
                     Some(handled) => {
                         let is_refused = handled.is_err();

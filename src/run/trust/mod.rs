@@ -7,6 +7,7 @@
 mod anchors;
 mod java;
 mod node;
+mod r;
 
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -73,6 +74,7 @@ impl TrustFiles {
         let store = java::trust_store(anchors.certificates().chain([&root_der]));
         write(&self.java_store(), &store)?;
         write(&self.wget_settings(), &wget_settings(&environment, &self.bundle()))?;
+        write(&self.r_profile(), r::profile(&environment, &self.bundle()).as_bytes())?;
         write(&self.node_preload(), node::preload(proxy_port, origins).as_bytes())?;
         secure_fs::create_dir(&self.php_directory())?;
         let bundle = self.bundle();
@@ -109,6 +111,11 @@ impl TrustFiles {
     /// Returns the settings of wget.
     pub(super) fn wget_settings(&self) -> PathBuf {
         self.directory().join("wgetrc")
+    }
+
+    /// Returns the profile of R.
+    pub(super) fn r_profile(&self) -> PathBuf {
+        self.directory().join("profile.R")
     }
 
     /// Returns a directory of PHP's settings.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
 use super::endpoint::Issuer;
+use super::fleet_source::FleetSource;
 use super::login_attempts::{self, LoginAttempts};
 use super::outcome::FetchError;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub(crate) struct FetchContext<I> {
     pub(crate) attempts: LoginAttempts,
     pub(crate) epochs: Epochs,
     pub(crate) issuer: I,
+    /// The member that this machine is, where several machines share the session.
+    pub(crate) fleet: Option<FleetSource>,
     pub(crate) clock: Clock,
     /// Called at each step; does nothing outside tests.
     pub(crate) on_step: fn(FetchStep),
@@ -53,6 +56,7 @@ impl<I: Issuer> FetchContext<I> {
             binding,
             credentials,
             issuer,
+            fleet: None,
             clock,
             on_step: |_| {},
             stopping: watch::Sender::new(false),

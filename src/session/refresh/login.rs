@@ -20,15 +20,32 @@ use crate::session::spawn::run_blocking;
 use crate::session::store::record::StoredSession;
 use crate::session::store::sealed_file;
 use crate::session::store::token_store::format_write_error;
+use crate::session::token::TokenGrant;
 
 impl<I: Issuer> TokenFetch<I> {
     /// Offers the login, unless it was refused before.
     pub(crate) async fn log_in(&mut self, found: ResolvedLogin) -> Result<FetchResult, FetchError> {
+        let email = found.login.email.clone();
+        let (grant, client_id) = self.prove(found, None).await.map_err(|failure| failure.error)?;
+        self.set_record(grant, None, Some(email), client_id);
+        Ok(FetchResult::LoggedIn)
+    }
+
+    /// Offers the login under this client id, else that of the account, unless it was refused before;
+    /// returns the pair and the client id.
+    pub(crate) async fn prove(
+        &mut self,
+        found: ResolvedLogin,
+        client_id: Option<String>,
+    ) -> Result<(TokenGrant, String), LoginFailure> {
         let ResolvedLogin { login, source } = found;
         let context = self.context.clone();
         let now = context.clock.now().wall;
-        let code = self.code(&login, source, now).await?;
-        let client_id = self.client_id(&login.email).await;
+        let code = self.code(&login, source, now).await.map_err(LoginFailure::not_offered)?;
+        let client_id = match client_id {
+            Some(client_id) => client_id,
+            None => self.client_id(&login.email).await,
+        };
         self.record_attempt({
             let (login, code) = (login.clone(), code.clone());
             move |attempts| attempts.record_start(&login, &code, now)
@@ -39,21 +56,21 @@ impl<I: Issuer> TokenFetch<I> {
         let reason = match self.issue(&grant, &client_id).await {
             Ok(grant) => {
                 self.record_attempt(LoginAttempts::record_success).await;
-                self.set_record(grant, None, Some(login.email), client_id);
-                return Ok(FetchResult::LoggedIn);
+                return Ok((grant, client_id));
             }
             Err(TokenError::Ambiguous(cause)) => {
                 let now = context.clock.now().wall;
-                return Err(match context.attempts.decide(&login, false, now) {
+                let error = match context.attempts.decide(&login, false, now) {
                     LoginDecision::Wait(left) => FetchError::transient_after(cause, left),
                     LoginDecision::Allow | LoginDecision::Blocked(_) | LoginDecision::CodeUsed => {
                         FetchError::transient(cause, None)
                     }
-                });
+                };
+                return Err(LoginFailure { error, fate: LoginFate::Unknown });
             }
             Err(TokenError::Transient { retry_after, cause }) => {
                 self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
-                return Err(FetchError::transient(cause, retry_after));
+                return Err(LoginFailure::not_offered(FetchError::transient(cause, retry_after)));
             }
             // Nexudus does not say which of the two was wrong, and a code is not offered twice.
             Err(TokenError::Refused | TokenError::TotpRequired) if code.digits().is_some() => {
@@ -64,7 +81,11 @@ impl<I: Issuer> TokenFetch<I> {
             Err(TokenError::PasswordReset) => BlockReason::PasswordReset,
         };
         self.block(login, reason).await;
-        Err(blocked_error(reason, source, context.issuer.auth()).into())
+        let error = blocked_error(reason, source, context.issuer.auth()).into();
+        // An account that asks for a code has judged no password yet.
+        let is_judged = reason != BlockReason::TotpRequired;
+        let fate = if is_judged { LoginFate::Refused } else { LoginFate::NotOffered };
+        Err(LoginFailure { error, fate })
     }
 
     /// Records that this login is not to be offered again.
@@ -217,6 +238,29 @@ impl<I: Issuer> TokenFetch<I> {
             self.outcome.problem =
                 Some(format_write_error(self.context.directory.as_deref(), &error));
         }
+    }
+}
+
+/// Why a login brought no pair.
+pub(crate) struct LoginFailure {
+    pub(crate) error: FetchError,
+    pub(crate) fate: LoginFate,
+}
+
+/// What became of a login that was to be offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginFate {
+    /// Nexudus has not judged the login.
+    NotOffered,
+    /// Nexudus may have judged the login.
+    Unknown,
+    /// Nexudus has refused the login.
+    Refused,
+}
+
+impl LoginFailure {
+    fn not_offered(error: FetchError) -> Self {
+        Self { error, fate: LoginFate::NotOffered }
     }
 }
 

@@ -15,6 +15,9 @@ pub(crate) mod token_response;
 pub(crate) mod totp;
 
 mod basic_fetch;
+mod fleet_fetch;
+mod fleet_issuer;
+pub(super) mod fleet_source;
 mod login;
 mod login_proof;
 mod outcome;

@@ -39,8 +39,10 @@ pub(crate) enum SessionCommand {
     ForgetRefusal,
     /// Log out.
     LogOut(oneshot::Sender<()>),
-    /// Lock or unlock.
-    Lock { locked: bool, reply: oneshot::Sender<()> },
+    /// Lock or unlock: every member of a fleet, or this machine alone.
+    Lock { locked: bool, everywhere: bool, reply: oneshot::Sender<()> },
+    /// Leave the fleet: this machine alone logs out.
+    LeaveFleet(oneshot::Sender<()>),
     /// Start nothing new, and reply when everything is on disk.
     Flush(oneshot::Sender<()>),
 }

@@ -5,6 +5,7 @@
 //! here: a caller that gives up cancels nothing, and each slot is cleared when its work ends,
 //! however it ends.
 
+mod fleet;
 mod persistence;
 mod publish;
 mod unauthorized;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info};
 
+use self::fleet::{FleetLink, next_view};
 use super::context::{FetchContext, FetchStep};
 use super::endpoint::Issuer;
 use super::outcome::{FetchError, FetchOutcome, FetchResult};
@@ -70,6 +72,9 @@ pub struct SessionTask<I> {
     is_login_refused: bool,
     /// Whether the next attempt forgets that a login was refused.
     forgets_refusal: bool,
+    /// Whether this machine was locked by itself, whatever its fleet is.
+    locked_here: bool,
+    fleet: Option<FleetLink>,
 }
 
 /// How an attempt ended, and what it leaves behind.
@@ -120,6 +125,8 @@ impl<I: Issuer> SessionTask<I> {
             bearer: None,
             is_login_refused: false,
             forgets_refusal: false,
+            locked_here: false,
+            fleet: None,
         }
     }
 
@@ -142,6 +149,7 @@ impl<I: Issuer> SessionTask<I> {
         })
         .await;
         self.set_problem(self.context.attempts.damage());
+        self.locked_here = locked;
         self.step(Event::Started { locked });
         let clock = self.context.clock.clone();
         let mut closed = false;
@@ -163,8 +171,10 @@ impl<I: Issuer> SessionTask<I> {
                     self.finish_probe(generation, found);
                 }
                 () = sleep_until(&clock, self.wake) => self.step(Event::Tick),
+                () = next_view(&mut self.fleet) => self.follow_fleet(),
             }
         }
+        self.end_fleet().await;
     }
 
     fn handle_command(&mut self, command: SessionCommand) {
@@ -198,18 +208,15 @@ impl<I: Issuer> SessionTask<I> {
                 self.store = None;
                 self.shared.clear_permissions();
                 self.waiters.erased.push(reply);
+                self.log_out_fleet();
                 self.step(Event::LoggedOut);
                 info!("session forgotten");
             }
-            SessionCommand::Lock { locked, reply } => {
-                // Locked at once, whatever the disk does: only the caller of this command waits for
-                // it.
+            SessionCommand::Lock { locked, everywhere, reply } => {
                 self.waiters.lock_saved.push(reply);
-                self.write_lock_flag(locked);
-                self.step(if locked { Event::Locked } else { Event::Unlocked });
-                self.drop_if_locked();
-                info!(locked, "{}", if locked { "session locked" } else { "session unlocked" });
+                self.set_locked(locked, everywhere);
             }
+            SessionCommand::LeaveFleet(reply) => self.leave_fleet(reply),
             SessionCommand::Flush(reply) => {
                 self.waiters.flushed.push(reply);
                 self.context.stopping.send_replace(true);
@@ -255,7 +262,7 @@ impl<I: Issuer> SessionTask<I> {
 
     /// Says whether a stop would lose nothing.
     fn is_settled(&self) -> bool {
-        self.state.is_settled() && !self.lock_writes.is_writing()
+        self.state.is_settled() && !self.lock_writes.is_writing() && self.is_fleet_settled()
     }
 
     fn reply_flushed(&mut self) {
@@ -314,6 +321,7 @@ impl<I: Issuer> SessionTask<I> {
         } else {
             waiting.into_iter().for_each(|waiter| drop(waiter.send(reply.clone())));
         }
+        self.follow_fleet();
     }
 
     fn finish_success(&mut self, result: FetchResult, token: Option<Token>) {

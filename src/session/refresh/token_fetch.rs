@@ -31,7 +31,7 @@ pub(crate) struct TokenFetch<I> {
     pub(crate) context: Arc<FetchContext<I>>,
     pub(crate) request: FetchRequest,
     pub(crate) outcome: FetchOutcome,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Why the refresh token brought neither a pair nor a clear refusal.
     pub(crate) ambiguous_refresh: Option<Cause>,
 }
@@ -58,6 +58,9 @@ impl<I: Issuer> TokenFetch<I> {
     async fn attempt(&mut self) -> Result<FetchResult, FetchError> {
         if self.context.issuer.auth() == UpstreamAuth::Basic {
             return self.attempt_basic().await;
+        }
+        if self.context.fleet.is_some() {
+            return self.attempt_fleet().await;
         }
         let has_changed_login = self.request.has_changed_login();
         self.outcome.credentials_unreadable = has_changed_login;

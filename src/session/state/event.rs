@@ -67,6 +67,8 @@ pub(crate) enum Event {
     CredentialsChanged,
     /// The user has logged out.
     LoggedOut,
+    /// Another member of the fleet has logged in.
+    LogoutEnded,
     /// The user has locked the session.
     Locked,
     /// The user has unlocked the session.

@@ -38,6 +38,7 @@
 //! | refresh requested | an attempt is due, and a failed write is tried again first |
 //! | credentials changed | an attempt is due, and a logout ends |
 //! | logged out | no token is held; the saved session is erased as soon as nothing is in flight |
+//! | logout ended (another member of the fleet logged in) | an attempt is due |
 //! | locked | no token is held |
 //! | stopping | no attempt starts any more |
 //!
@@ -178,22 +179,15 @@ impl StateMachine {
                 self.request(Trigger::CredentialsChanged, now);
             }
             Event::LoggedOut => self.logged_out(),
+            Event::LogoutEnded => {
+                self.access = self.access.with_logout(false);
+                self.attempt.plan(now);
+            }
             Event::Locked => {
                 self.access = self.access.with_lock(true);
                 self.token = None;
             }
-            Event::Unlocked => {
-                self.access = self.access.with_lock(false);
-                if self.rejection != TokenRejection::Withdrawn {
-                    // The saved token is as good as before the lock.
-                    self.newer_than = None;
-                }
-                if self.attempt.is_running() {
-                    // That attempt may have found a keyring locked which has been opened since.
-                    self.trigger = self.trigger.max(Trigger::Unlock);
-                }
-                self.attempt.plan(now);
-            }
+            Event::Unlocked => self.unlocked(now),
             Event::Stopping => self.attempt.stop(),
         }
         self.gate(now, &mut actions);
@@ -316,6 +310,19 @@ impl StateMachine {
         self.error = None;
         self.access = self.access.with_logout(true);
         self.durability.erase();
+    }
+
+    fn unlocked(&mut self, now: Duration) {
+        self.access = self.access.with_lock(false);
+        if self.rejection != TokenRejection::Withdrawn {
+            // The saved token is as good as before the lock.
+            self.newer_than = None;
+        }
+        if self.attempt.is_running() {
+            // That attempt may have found a keyring locked which has been opened since.
+            self.trigger = self.trigger.max(Trigger::Unlock);
+        }
+        self.attempt.plan(now);
     }
 
     fn drop_token(&mut self) {

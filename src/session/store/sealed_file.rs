@@ -5,6 +5,8 @@
 //! origin or profile has made is not used (`credentials/sealing/binding.rs`). A crash at any point leaves either the
 //! old file or the new one (`secure_fs.rs`).
 
+pub(crate) mod member;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,6 +25,8 @@ use crate::secure_fs;
 pub(crate) struct SealedFile {
     directory: PathBuf,
     key: SealingKey,
+    /// Seals what a member of a fleet keeps, beside the session.
+    member_key: Option<SealingKey>,
     binding: Binding,
 }
 
@@ -67,7 +71,12 @@ pub(crate) enum Error {
 impl SealedFile {
     /// Keeps the session of `binding` in `directory`, under `key`.
     pub(crate) fn new(directory: PathBuf, key: SealingKey, binding: Binding) -> Self {
-        Self { directory, key, binding }
+        Self { directory, key, member_key: None, binding }
+    }
+
+    /// Keeps what a member of a fleet knows beside the session, under `key`.
+    pub(crate) fn with_member_key(self, key: Option<SealingKey>) -> Self {
+        Self { member_key: key, ..self }
     }
 
     /// Reads the session; `None` when there is none.

@@ -91,6 +91,7 @@ impl TokenStore {
         let directory =
             directory.ok_or_else(|| unavailable(Cause::new("there is no state directory")))?;
         let key = credentials.session_key(config, systemd).await.map_err(key_error)?;
+        let member_key = SealingKey::derive(key.material.as_bytes(), Purpose::Member);
         let (key, source) = derive_key(key)?;
         let info = StoreInfo {
             kind: "file".into(),
@@ -98,6 +99,7 @@ impl TokenStore {
             is_volatile: source.is_volatile(),
         };
         let file = SealedFile::new(directory.to_owned(), key, binding.clone());
+        let file = file.with_member_key(member_key);
         Ok(Self { file: Some(Arc::new(file)), info })
     }
 

@@ -7,6 +7,8 @@ pub(crate) mod disk;
 pub(crate) mod login;
 #[cfg(unix)]
 pub(crate) mod origins;
+#[cfg(target_os = "linux")]
+pub(crate) mod parent_proxy;
 #[cfg(unix)]
 pub(crate) mod run;
 #[cfg(all(target_os = "linux", feature = "demo"))]

@@ -36,6 +36,11 @@ impl Talk {
         Self { child, stdin, lines }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn ask(&mut self) -> String {
         self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         self.lines.next().unwrap().unwrap()

@@ -1,20 +1,28 @@
-"""A host of an MCP server: starts it, calls its tool and prints the text."""
+"""A host of MCP: starts the server of a configuration, calls its tools as the other programs call the API, and
+prints the same line."""
 
 import json
-import subprocess
 import sys
 
-server = subprocess.Popen([sys.executable, *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+import mcp_client
+
+server = mcp_client.Server(sys.argv[1], "nexudus")
 
 
-def call(number, method, params):
-    server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}) + "\n")
-    server.stdin.flush()
-    return json.loads(server.stdout.readline())["result"]
+def call(tool, **arguments):
+    text, failed = server.call(tool, arguments)
+    assert not failed, text
+    return text
 
 
-call(1, "initialize", {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}})
-name = call(2, "tools/list", {})["tools"][0]["name"]
-print(call(3, "tools/call", {"name": name, "arguments": {}})["content"][0]["text"])
-server.stdin.close()
-sys.exit(server.wait())
+visitors = {"entity": "spaces/visitors"}
+counts = [len(json.loads(call("list_records", **visitors, page=page, size=2))["Records"]) for page in (1, 2)]
+created = json.loads(call("create_record", **visitors, record={"FullName": "Grace"}))
+deleted = json.loads(call("delete_record", **visitors, id=created["Value"]["Id"]))
+uploaded = json.loads(call("upload", path="/api/echo", length=300_000))
+length = call("download", path=f"/ContentDownload/x?bytes={sys.argv[2]}")
+error, failed = server.call("get_record", {**visitors, "id": 999_999})
+assert failed, error
+status = [word for word in error.split() if word.isdigit()][0]
+print(*counts, created["Status"], deleted["Status"], uploaded["arrived"], length, status)
+sys.exit(server.end())

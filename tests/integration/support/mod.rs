@@ -1,6 +1,8 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
 pub mod admin;
+#[cfg(feature = "fleet")]
+mod engine;
 pub mod forward;
 mod load_clients;
 mod manual_time;
@@ -17,6 +19,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(feature = "fleet")]
+pub use self::engine::FleetEngine;
 pub use self::load_clients::{LoadClients, executed_once};
 pub use self::manual_time::{
     advance, advance_a_day, assert_recovers, get_error_code, impatient, secs, short_lived_tokens,

@@ -122,6 +122,17 @@ impl ProcessSetup {
         assert!(told.status.success(), "{told:?}");
     }
 
+    /// Runs another command beside it; says whether it succeeded, and what it said.
+    #[cfg(feature = "fleet")]
+    pub async fn run_to_end(&self, line: &str) -> (bool, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command.env_clear().envs(&self.environment).current_dir(self.home.path());
+        command.stdin(Stdio::null());
+        let told = command.args(line.split(' ')).output().await.unwrap();
+        let texts = [told.stdout, told.stderr].map(|text| String::from_utf8(text).unwrap());
+        (told.status.success(), texts.concat())
+    }
+
     /// Writes the configuration file.
     pub fn configure(&self, text: &str) {
         let directory = self.home.path().join(".config/nexudus-proxy");

@@ -146,7 +146,7 @@ fn timeless(reply: Reply) -> Reply {
             Reply::Set { revision: revision.is_empty().to_string(), records }
         }
         Reply::Done { .. } => Reply::Done { is_durable: true },
-        Reply::Lost | Reply::Stale | Reply::Drawn(_) | Reply::Paced(_) => reply,
+        Reply::Lost | Reply::Stale | Reply::Drawn(_) | Reply::Paced(_) | Reply::Counted(_) => reply,
     }
 }
 

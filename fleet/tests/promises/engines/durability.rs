@@ -41,7 +41,7 @@ async fn the_append_only_file_is_waited_for_where_the_engine_can() {
 }
 
 /// A primary, and a replica behind a port that a test can cut.
-async fn with_replica(program: Program) -> (Server, Server) {
+pub(super) async fn with_replica(program: Program) -> (Server, Server) {
     let primary = Server::start(program).await;
     let port = primary.port.to_string();
     let replica = Server::start_with(program, |_, _| {
@@ -170,7 +170,7 @@ async fn sentinels_name_the_primary_and_the_next_one_after_a_failover() {
     assert_eq!(server, Some(expected));
 }
 
-async fn sentinel(primary: u16) -> Server {
+pub(super) async fn sentinel(primary: u16) -> Server {
     Server::start_with(Program::Redis, |folder, port| {
         let path = folder.join("sentinel.conf");
         let text = format!(

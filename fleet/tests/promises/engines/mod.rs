@@ -2,7 +2,13 @@
 
 mod calls;
 mod conformance;
+mod counts;
+mod deployed;
 mod durability;
+mod examined;
+mod faults;
+mod fleet;
+mod links;
 mod lost_writes;
 mod members;
 mod rate;

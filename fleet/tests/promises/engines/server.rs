@@ -25,6 +25,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
     folder: TempDir,
+    words: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Program {
@@ -72,22 +74,76 @@ impl Server {
         program: Program,
         arguments: impl FnOnce(&Path, u16) -> Vec<String>,
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let further = arguments(folder.path(), port);
-        let mut command = Command::new(program.path());
-        if further.first().is_some_and(|first| first.ends_with(".conf")) {
-            command.arg(&further[0]).args(&further[1..]);
-        } else {
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-            command.args(["--save", "", "--daemonize", "no", "--dir"]).arg(folder.path());
-            command.args(further);
+        Self::launch(program, folder, port, further, &[], vec![]).await
+    }
+
+    /// Starts an engine with an append-only file on a file system of 1 MiB of its own: `disk` in its
+    /// folder, as its process sees it.
+    pub(crate) async fn start_on_small_disk(program: Program) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let disk = folder.path().join("disk").display().to_string();
+        std::fs::create_dir(&disk).unwrap();
+        let script = format!("mount -t tmpfs -o size=1m tmpfs '{disk}' && exec \"$@\"");
+        let wrapper = ["unshare", "-m", "sh", "-c", &script, "sh"];
+        let further = ["--appendonly", "yes", "--dir", &disk].map(str::to_owned).to_vec();
+        Self::launch(program, folder, port, further, &wrapper, vec![]).await
+    }
+
+    /// Starts an engine whose clock [`Server::set_clock`] sets.
+    pub(crate) async fn start_with_clock(program: Program) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let clock = folder.path().join("clock").display().to_string();
+        std::fs::write(&clock, "+0").unwrap();
+        let library = ["x86_64", "aarch64"]
+            .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .expect("no libfaketime: run scripts/prepare.sh");
+        let environment = vec![
+            ("LD_PRELOAD", library),
+            ("FAKETIME_TIMESTAMP_FILE", clock),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        Self::launch(program, folder, port, vec![], &[], environment).await
+    }
+
+    /// Sets the engine's clock: `-1h`, `+0`.
+    pub(crate) fn set_clock(&self, difference: &str) {
+        let new = self.folder().join("clock.new");
+        std::fs::write(&new, difference).unwrap();
+        std::fs::rename(new, self.folder().join("clock")).unwrap();
+    }
+
+    async fn launch(
+        program: Program,
+        folder: TempDir,
+        port: u16,
+        further: Vec<String>,
+        wrapper: &[&str],
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
+        let mut words: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        words.push(program.path().display().to_string());
+        if !further.first().is_some_and(|first| first.ends_with(".conf")) {
+            let (port, directory) = (port.to_string(), folder.path().display().to_string());
+            let own = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"];
+            words.extend(own.map(str::to_owned));
+            words.extend(["--dir".to_owned(), directory]);
         }
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = command.stdout(log).stderr(Stdio::null()).spawn().unwrap();
-        let server = Self { child, port, folder };
+        words.extend(further);
+        let child = spawn(&words, &environment, folder.path());
+        let server = Self { child, port, folder, words, environment };
         server.wait_until_ready().await;
         server
+    }
+
+    /// Starts the engine again that was killed, on the same port and in the same folder.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(&self.words, &self.environment, self.folder.path());
+        self.wait_until_ready().await;
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -147,6 +203,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn spawn(words: &[String], environment: &[(&'static str, String)], folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).envs(environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Options with short times, for an engine at `url`.

@@ -35,7 +35,8 @@ impl World {
             self.after(next, Job::Fault);
         }
         let machine = self.random.usize(..self.machines.len());
-        match self.random.u8(..11) {
+        let is_primarys = self.plan.primaries_die && self.random.bool();
+        match if is_primarys { 3 } else { self.random.u8(..11) } {
             0 => self.lasts(Fault::CannotAsk(machine), 20, 30 * 60),
             1 => self.lasts(Fault::CannotHear(machine), 20, 10 * 60),
             2 => self.lasts(Fault::Stopped(machine), 20, 300),
@@ -77,9 +78,11 @@ impl World {
         match fault {
             Fault::CannotAsk(machine) => self.machines[*machine].can_ask = true,
             Fault::CannotHear(machine) => self.machines[*machine].can_hear = true,
-            Fault::Stopped(_) | Fault::Down => {}
+            Fault::Stopped(machine) => self.resume(*machine),
+            Fault::Down => {}
             Fault::Unreplicated => {
-                if self.random.bool() && !self.engine.replicates && !self.is_healed {
+                let dies = self.plan.primaries_die || self.random.bool();
+                if dies && !self.engine.replicates && !self.is_healed {
                     self.fail_over();
                 }
                 self.engine.replicates = true;
@@ -109,7 +112,8 @@ impl World {
 
     /// Kills a member now and then, right before it acts.
     pub(super) fn dies(&mut self, machine: usize) -> bool {
-        let dies = self.plan.faults && !self.is_healed && self.random.u8(..100) < 4;
+        let often = if self.plan.primaries_die { 10 } else { 4 };
+        let dies = self.plan.faults && !self.is_healed && self.random.u8(..100) < often;
         if dies {
             self.kill(machine);
         }
@@ -144,6 +148,7 @@ impl World {
             (one.can_ask, one.can_hear, one.skew) = (true, true, 0);
             one.stopped_until = one.stopped_until.min(self.at);
             self.restart(machine);
+            self.resume(machine);
         }
         self.connections_changed();
     }

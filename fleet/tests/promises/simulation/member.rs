@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared_session::fence::Fence;
-use shared_session::member::{Local, Member, Now, Password, Setup};
+use shared_session::member::{Event, Local, Member, Now, Password, Setup};
 use shared_session::record::{Incarnation, MemberInfo};
 use shared_session::seal::Keyring;
 use shared_session::timing::Timing;
@@ -30,6 +30,8 @@ pub(super) struct Machine {
     pub(super) has_password: bool,
     pub(super) wake: Duration,
     pub(super) was_connected: bool,
+    /// What came while it was stopped.
+    pub(super) backlog: Vec<(u64, Event)>,
 }
 
 impl Machine {
@@ -47,6 +49,7 @@ impl Machine {
             has_password,
             wake: Duration::ZERO,
             was_connected: false,
+            backlog: vec![],
         }
     }
 
@@ -71,6 +74,7 @@ impl Machine {
         self.member = None;
         self.run += 1;
         self.stopped_until = Duration::ZERO;
+        self.backlog.clear();
     }
 
     pub(super) fn now(&self, at: Duration) -> Now {

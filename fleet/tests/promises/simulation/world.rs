@@ -7,11 +7,14 @@ use shared_session::call::Call;
 use shared_session::history::{Fact, Limits, Violation, What, check};
 use shared_session::member::{Action, Command, Event, Note, Redemption};
 use shared_session::record::Client;
+use shared_session::register::Entry;
 use shared_session::timing::Timing;
 
 use super::faults::Fault;
 use super::issuer::{Issuer, LIFETIME};
 use super::member::Machine;
+use super::throttled::Throttled;
+use crate::counts::Counts;
 use crate::model::{Defect, Store};
 
 /// What a simulation is like.
@@ -23,7 +26,11 @@ pub(super) struct Plan {
     pub(super) passwords: u32,
     pub(super) faults: bool,
     pub(super) password_changes: bool,
+    /// Primaries lose their replicas and die, and members die in the middle, more often.
+    pub(super) primaries_die: bool,
     pub(super) defect: Defect,
+    /// The issuer throttles all members, which want slots and units at all times.
+    pub(super) throttled: bool,
     /// Durability is asked of a connection that wrote nothing.
     pub(super) waits_elsewhere: bool,
 }
@@ -36,7 +43,9 @@ impl Default for Plan {
             passwords: 5,
             faults: true,
             password_changes: false,
+            primaries_die: false,
             defect: Defect::None,
+            throttled: false,
             waits_elsewhere: false,
         }
     }
@@ -59,6 +68,10 @@ pub(super) struct World {
     pub(super) open: BTreeMap<usize, u64>,
     pub(super) is_healed: bool,
     pub(super) is_helped: bool,
+    pub(super) throttled: Vec<Throttled>,
+    pub(super) counts: Counts,
+    /// When each machine called the engine.
+    pub(super) calls: Vec<Vec<Duration>>,
 }
 
 /// The primary, its replica, and what is wrong with them.
@@ -80,6 +93,7 @@ pub(super) enum Job {
     ToMember { machine: usize, run: u64, event: Event },
     ToIssuer { machine: usize, run: u64, request: u64, redemption: Redemption },
     Client(usize),
+    Draw(usize),
     Replicate { primary: u64, store: Box<Store> },
     Snapshot,
     Fault,
@@ -113,6 +127,19 @@ impl World {
         world.trace();
         let limits = Limits { clients_stale: plan.timing.clients_stale + minutes(1), rate: None };
         check(&world.facts, &limits)
+    }
+
+    /// Runs a plan for a while; returns when each member called the engine.
+    pub(super) fn calls(plan: &Plan, seed: u64, lasts: Duration) -> Vec<Vec<Duration>> {
+        let mut world = Self::new(plan, seed);
+        while let Some(((at, _), job)) = world.queue.pop_first() {
+            world.at = at;
+            if at > lasts {
+                break;
+            }
+            world.perform(job);
+        }
+        world.calls
     }
 
     /// Writes the history to the file that `SHARED_SESSION_TRACE` names.
@@ -150,6 +177,9 @@ impl World {
             open: BTreeMap::new(),
             is_healed: false,
             is_helped: false,
+            throttled: (0..plan.members as usize).map(Throttled::new).collect(),
+            counts: Counts::default(),
+            calls: vec![vec![]; plan.members as usize],
         };
         world.schedule();
         world
@@ -160,6 +190,9 @@ impl World {
             let start = self.between(0, 3_000);
             self.after(start, Job::Restart(machine));
             self.after(start + Duration::from_secs(30), Job::Client(machine));
+            if self.plan.throttled {
+                self.after(start, Job::Draw(machine));
+            }
         }
         let client = Client { payload: "key".to_owned(), expires: None };
         let put = Command::PutClient { id: "k".to_owned(), client };
@@ -199,6 +232,7 @@ impl World {
                 self.reach_issuer(machine, run, request, &redemption);
             }
             Job::Client(machine) => self.client(machine),
+            Job::Draw(machine) => self.throttled(machine),
             Job::Replicate { primary, store } => {
                 if self.engine.replicates && self.engine.primary == primary {
                     self.engine.replica = *store;
@@ -254,8 +288,7 @@ impl World {
             return;
         }
         if one.stopped_until > self.at {
-            let wait = one.stopped_until - self.at;
-            return self.after(wait, Job::ToMember { machine, run, event });
+            return one.backlog.push((run, event));
         }
         if matches!(event, Event::Tick) && self.at < one.wake {
             return;
@@ -271,6 +304,15 @@ impl World {
         }
     }
 
+    /// A member that was stopped runs again: what came meanwhile is there at once.
+    pub(super) fn resume(&mut self, machine: usize) {
+        if self.machines[machine].stopped_until <= self.at {
+            for (run, event) in std::mem::take(&mut self.machines[machine].backlog) {
+                self.deliver(machine, run, event);
+            }
+        }
+    }
+
     fn act(&mut self, machine: usize, run: u64, action: Action) {
         let id = self.machines[machine].id;
         let is_risky = !matches!(action, Action::WakeAt(_) | Action::Note(_))
@@ -280,6 +322,7 @@ impl World {
         }
         match action {
             Action::Call(call) => {
+                self.calls[machine].push(self.at);
                 if self.machines[machine].can_ask {
                     let wait = self.between(1, 40);
                     self.after(wait, Job::ToEngine { machine, run, call });
@@ -290,6 +333,9 @@ impl World {
             Action::Redeem(redemption) => self.redeem(machine, run, redemption),
             Action::Save(local) => {
                 // On disk only once the member may know it.
+                if matches!(local.set.client("k"), Some(Entry::Revoked(..))) {
+                    self.fact(What::Knows(id, "k".to_owned()));
+                }
                 self.machines[machine].disk = *local;
                 let wait = self.between(1, 20);
                 self.after(wait, Job::ToMember { machine, run, event: Event::Saved });

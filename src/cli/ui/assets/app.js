@@ -40,7 +40,7 @@ function show() {
   document.title = `${title} · nexudus-proxy`;
   page.view = make(page.session);
   main.replaceChildren(page.view.element);
-  page.view.update?.(new Set(["status", "history", "requests", "link"]));
+  page.view.update?.(new Set(["status", "history", "requests", "link", "calls"]));
   for (const link of document.querySelectorAll("#nav a")) {
     if (link.getAttribute("href") === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -49,7 +49,13 @@ function show() {
 
 function showNavigation() {
   document.getElementById("nav").replaceChildren(...viewNames().map((name) =>
-    h("a", { href: `#/${name}` }, VIEWS.get(name).title)));
+    h("a", { href: `#/${name}` }, VIEWS.get(name).title, name === "approvals" ? h("span", { id: "waiting" }) : null)));
+}
+
+/** Says on every view how many calls wait for a person. */
+function showWaiting() {
+  const count = (state.calls ?? []).filter((call) => call.phase === "waiting").length;
+  setText(document.getElementById("waiting"), count > 0 ? ` (${count})` : "");
 }
 
 /** An error of the daemon as a sentence: it begins small and has no period. */
@@ -159,10 +165,11 @@ async function start() {
   addEventListener("keydown", onKey);
   listen((what) => {
     if (what.has("link")) showBanner();
+    if (what.has("calls")) showWaiting();
     page.view?.update?.(what);
   });
   show();
-  follow();
+  follow(page.session);
 }
 
 start();

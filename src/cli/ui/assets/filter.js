@@ -1,6 +1,6 @@
 // Which requests are shown.
 
-import { isFailed, isThrottled } from "./format.js";
+import { isFailed, isRedacted, isThrottled } from "./format.js";
 
 export const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 export const SLOW_MS = 1000;
@@ -17,7 +17,8 @@ export function matcher({ path, client, program, method, status, flags }) {
     (status === "" || statusMatches(request.status, status)) &&
     (!flags.has("slow") || request.elapsed_ms >= SLOW_MS) &&
     (!flags.has("failed") || isFailed(request)) &&
-    (!flags.has("throttled") || isThrottled(request));
+    (!flags.has("throttled") || isThrottled(request)) &&
+    (!flags.has("redacted") || isRedacted(request));
 }
 
 function statusMatches(status, wanted) {

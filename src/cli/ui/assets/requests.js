@@ -1,6 +1,7 @@
 // The live list of requests: a hundred thousand rows, of which only the visible ones exist.
 
-import { detail } from "./detail.js";
+import { get } from "./api.js";
+import { content, detail } from "./detail.js";
 import { h, setText } from "./dom.js";
 import { METHODS, Matches, SLOW_MS, matcher } from "./filter.js";
 import { clock, count, curl, har, isFailed, isThrottled, micros } from "./format.js";
@@ -23,6 +24,8 @@ export function requestsView(session) {
     spacer);
   const side = h("section", { class: "detail", "aria-label": "The chosen request", hidden: true });
   const pool = new Map();
+  /** Lines that left the view: making elements is most of the time of a frame. */
+  const spare = [];
   let selected = null;
   let isPaused = false;
   let isOpen = false;
@@ -60,6 +63,10 @@ export function requestsView(session) {
     const request = requests.at(number);
     if (!request) return null;
     let cells = pool.get(index);
+    if (!cells && spare.length > 0) {
+      cells = spare.pop();
+      pool.set(index, cells);
+    }
     if (!cells) {
       const spans = COLUMNS.map(() => h("span", { role: "gridcell" }));
       const line = h("div", { role: "row", class: "row", onclick: () => { select(cells.number); open(true); } }, spans);
@@ -90,14 +97,15 @@ export function requestsView(session) {
     const last = Math.min(length, Math.ceil((grid.scrollTop + view()) / ROW) + SPARE_ROWS);
     for (const [index, cells] of pool) {
       if (index < first || index >= last) {
-        cells.line.remove();
         pool.delete(index);
+        spare.push(cells);
       }
     }
     for (let index = first; index < last; index += 1) {
       const line = row(index);
       if (line && !line.isConnected) spacer.append(line);
     }
+    for (const cells of spare) cells.line.remove();
     const isShown = selected !== null && document.getElementById(`request-${selected}`);
     if (isShown) grid.setAttribute("aria-activedescendant", `request-${selected}`);
     else grid.removeAttribute("aria-activedescendant");
@@ -130,6 +138,18 @@ export function requestsView(session) {
     const request = selected === null ? undefined : requests.at(selected);
     side.hidden = !isOpen || !request;
     side.replaceChildren(...(side.hidden ? [] : detail(request, base, { copy, close: () => { open(false); grid.focus(); } })));
+    if (!side.hidden && session.bodies) showContent(request.request_id);
+  }
+
+  /** Shows what was captured of the chosen request, unless another one is chosen meanwhile. */
+  async function showContent(id) {
+    const part = h("section", { class: "content", "aria-label": "What was captured" });
+    side.append(part);
+    try {
+      part.append(...content(await get(`/v1/captures/${id}`)));
+    } catch (failure) {
+      part.append(h("p", { class: "dim" }, failure.message));
+    }
   }
 
   async function copy(button) {
@@ -155,9 +175,10 @@ export function requestsView(session) {
     select(matches.at(index));
   }
 
-  function saveHar() {
-    const all = Array.from({ length: matches.length }, (_, index) => requests.at(matches.at(matches.length - 1 - index)));
-    const text = JSON.stringify(har(all.filter(Boolean), base, state.status?.version ?? session.version));
+  async function saveHar() {
+    const all = Array.from({ length: matches.length }, (_, index) => requests.at(matches.at(matches.length - 1 - index))).filter(Boolean);
+    const contents = session.bodies ? await captured(all) : new Map();
+    const text = JSON.stringify(har(all, base, state.status?.version ?? session.version, contents));
     const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     h("a", { href: url, download: "nexudus-proxy.har" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -199,6 +220,24 @@ export function requestsView(session) {
   };
 }
 
+/** What was captured of these requests, as far as it is kept: the latest first, a few at a time. */
+async function captured(all) {
+  const contents = new Map();
+  const left = all.map((request) => request.request_id);
+  let gone = 0;
+  const load = async () => {
+    // The daemon forgets the oldest first: behind a few that are gone, none is kept.
+    while (left.length > 0 && gone < 64) {
+      const id = left.pop();
+      const found = await get(`/v1/captures/${id}`).catch(() => null);
+      if (found) contents.set(id, found);
+      else gone += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: 4 }, load));
+  return contents;
+}
+
 /** The fields that choose requests. */
 function filters(changed) {
   const text = (name, label) => h("label", {}, label, h("input", {
@@ -221,7 +260,7 @@ function filters(changed) {
     choice("method", "Method", METHODS),
     choice("status", "Status", ["2xx", "3xx", "4xx", "5xx", "401", "403", "404", "429", "500", "502", "503", "none"]),
     h("fieldset", {}, h("legend", { class: "hidden" }, "Only requests that are"),
-      flag("slow", "slow (1 s)"), flag("failed", "failed"), flag("throttled", "throttled")),
+      flag("slow", "slow (1 s)"), flag("failed", "failed"), flag("throttled", "throttled"), flag("redacted", "redacted")),
     [...lists.values()]);
   let looked = 0;
   return {

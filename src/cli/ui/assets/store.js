@@ -16,6 +16,8 @@ export const state = {
   /** `starting`, `live`, `daemon-gone`, `command-gone` or `refused`. */
   link: "starting",
   problem: null,
+  /** The calls that wait for a person, or `null` where none were asked for. */
+  calls: null,
   /** Requests that were lost because this page or its connection was too slow. */
   lost: 0,
 };
@@ -57,7 +59,7 @@ export class RequestLog {
 
 export const requests = new RequestLog(MAX_REQUESTS);
 
-/** Calls `listener` with what has changed: `status`, `history`, `link` or `requests`. */
+/** Calls `listener` with what has changed: `status`, `history`, `link`, `calls` or `requests`. */
 export function listen(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -117,6 +119,12 @@ async function refreshHistory() {
   changed("history");
 }
 
+/** Asks for the calls that wait for a person. */
+export async function refreshCalls() {
+  state.calls = (await get("/v1/approvals")).calls;
+  changed("calls");
+}
+
 /** Joins what is known with the minutes that are new or have changed. */
 function joined(known, news) {
   const from = news.time[0];
@@ -158,6 +166,8 @@ function seen(kind, value) {
     state.status.session = value;
     changed("status");
     refreshHistory().catch(() => {});
+  } else if (kind === "approval") {
+    refreshCalls().catch(() => {});
   } else if (kind === "lost") {
     state.lost += value;
     changed("requests");
@@ -165,7 +175,9 @@ function seen(kind, value) {
 }
 
 /** Follows the daemon for as long as the page is open, from one process to the next. */
-export async function follow() {
+export async function follow(session) {
+  const kinds = `ready,session,request${session.approvals ? ",approval" : ""}`;
+  const content = session.bodies ? "&content=headers,queries,bodies" : "";
   poll(refreshStatus, STATUS_INTERVAL);
   poll(refreshHistory, HISTORY_INTERVAL);
   for (;;) {
@@ -173,7 +185,7 @@ export async function follow() {
       await refreshStatus();
       setLink("live");
       refreshHistory().catch(() => {});
-      await readEvents("/v1/events?kinds=ready,session,request", seen);
+      await readEvents(`/v1/events?kinds=${kinds}${content}`, seen);
       setLink("daemon-gone", new ApiError(0, { detail: "The daemon has ended." }));
     } catch (error) {
       failed(error);

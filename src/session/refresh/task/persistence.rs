@@ -1,6 +1,6 @@
 //! The token pair on disk: written, erased, and dropped from memory when the session is locked.
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{SessionTask, notify};
 use crate::session::refresh::context::FetchStep;
@@ -68,6 +68,20 @@ impl<I: Issuer> SessionTask<I> {
         if self.erasing.is_none() {
             self.waiters.erased.drain(..).for_each(notify);
         }
+    }
+
+    /// Locks or unlocks at once, whatever the disk does: only the caller of the command waits for it.
+    pub(super) fn set_locked(&mut self, locked: bool, everywhere: bool) {
+        self.locked_here = locked;
+        self.write_lock_flag(locked);
+        if everywhere {
+            self.lock_fleet(locked);
+        }
+        // The lock of the fleet ends when the fleet says so.
+        let is_locked = locked || self.is_fleet_locked();
+        self.step(if is_locked { Event::Locked } else { Event::Unlocked });
+        self.drop_if_locked();
+        info!(locked, "{}", if locked { "session locked" } else { "session unlocked" });
     }
 
     pub(crate) fn write_lock_flag(&mut self, locked: bool) {

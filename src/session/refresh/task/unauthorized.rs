@@ -63,6 +63,7 @@ impl<I: Issuer> SessionTask<I> {
                     warn!(generation, "token rejected by Nexudus");
                 }
                 self.step(Event::TokenRejected { generation, proven });
+                self.reject_in_fleet(generation);
                 let current = self.state.token().map(|token| token.generation);
                 if self.state.lacks_access() && current == Some(generation) {
                     ProbeVerdict::NoAccess

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs what is too slow for every day: many seeds of each simulated fleet, and the faults of real engines
+# that take a minute each (they mount file systems and cut links, in namespaces of their own).
+#
+# usage: scripts/check-fleet.sh [SEEDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seeds=${1:-100}
+
+# Ten seeds a process: the runs share the processors, and none is longer than what the runner allows.
+status=0
+for ((first = 0; first < seeds; first += 10)); do
+  count=$((seeds - first < 10 ? seeds - first : 10))
+  echo "seeds $first to $((first + count - 1))"
+  SHARED_SESSION_FIRST=$first SHARED_SESSION_SEEDS=$count ${CARGO:-cargo} nextest run \
+    --package shared-session --locked --no-fail-fast --success-output immediate --test promises \
+    --filterset 'test(/^simulation::a_fleet/)' || status=1
+done
+${CARGO:-cargo} nextest run --package shared-session --locked --no-fail-fast --test promises \
+  --run-ignored only --filterset 'test(/^engines::(faults|links::a_)/)' || status=1
+exit $status

@@ -1,0 +1,99 @@
+//! The handle of a program without the feature `fleet`: no value of it exists.
+
+use std::convert::Infallible;
+
+use tokio::sync::watch;
+
+use super::{FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View};
+use crate::clock::Clock;
+use crate::config::Config;
+
+/// A member of a fleet, which this program cannot be.
+#[derive(Clone, Debug)]
+pub struct Fleet(Infallible);
+
+impl Fleet {
+    /// Returns `None`: an engine in the configuration was refused.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn from_config(_: &Config, _: &Clock) -> Result<Option<Self>, FleetError> {
+        Ok(None)
+    }
+
+    /// Returns the latest view.
+    pub fn view(&self) -> View {
+        match self.0 {}
+    }
+
+    /// Follows the view.
+    pub fn subscribe(&self) -> watch::Receiver<View> {
+        match self.0 {}
+    }
+
+    /// Says whether the member runs.
+    pub fn is_started(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Starts the member.
+    pub fn start(&self, _: Identity, _: impl Redeem, _: impl MemberStore) {
+        match self.0 {}
+    }
+
+    /// Reports a token that was rejected.
+    pub fn reject(&self, _: u64) {
+        match self.0 {}
+    }
+
+    /// Renews the pair.
+    pub fn renew(&self) {
+        match self.0 {}
+    }
+
+    /// Proves the stored login.
+    pub fn log_in(&self, _: String, _: bool) {
+        match self.0 {}
+    }
+
+    /// Begins an epoch with a pair.
+    pub fn bring(&self, _: Pair) {
+        match self.0 {}
+    }
+
+    /// Ends the session of all members.
+    pub fn log_out(&self) {
+        match self.0 {}
+    }
+
+    /// Locks or unlocks all members.
+    pub fn set_locked(&self, _: bool) {
+        match self.0 {}
+    }
+
+    /// Returns how many requests were made.
+    pub fn asked(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Takes this machine off the list.
+    pub async fn leave(&self) {
+        match self.0 {}
+    }
+
+    /// Ends the member, once the engine knows.
+    pub async fn end(&self) {
+        match self.0 {}
+    }
+
+    /// Ends the member.
+    pub fn stop(&self) {
+        match self.0 {}
+    }
+
+    /// Returns the state of the fleet.
+    pub fn status(&self) -> FleetStatus {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,33 @@
+//! Several machines share one session, through an engine that all of them reach (`[fleet]`).
+//!
+//! The protocol is the crate `shared-session`. Here a member of it runs: one task performs its
+//! actions on the engine, and asks the session to redeem a grant ([`Redeem`]) and to write what must
+//! survive a restart ([`MemberStore`]). The session reads a [`View`] of the member.
+//!
+//! Without the feature `fleet` the types stay and no value of [`Fleet`] exists.
+
+#[cfg(not(feature = "fleet"))]
+mod absent;
+#[cfg(feature = "fleet")]
+mod convert;
+#[cfg(feature = "fleet")]
+mod engine_task;
+mod error;
+#[cfg(feature = "fleet")]
+mod handle;
+#[cfg(feature = "fleet")]
+mod member_task;
+mod status;
+#[cfg(feature = "fleet")]
+mod status_board;
+mod view;
+
+#[cfg(not(feature = "fleet"))]
+pub use self::absent::Fleet;
+pub use self::error::FleetError;
+#[cfg(feature = "fleet")]
+pub use self::handle::Fleet;
+pub use self::status::{FleetMember, FleetStatus};
+pub use self::view::{
+    Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption, SharedToken, View,
+};

@@ -1,0 +1,69 @@
+//! The state of a fleet as one member knows it: `GET /v1/fleet` and `fleet status`.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a fleet as one member knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// Whether this machine shares its session at all.
+    pub configured: bool,
+    /// The name of this member.
+    pub name: String,
+    /// The server that the engine's address leads to now.
+    pub engine: Option<String>,
+    /// Whether the engine answers.
+    pub connected: bool,
+    /// Why not.
+    pub trouble: Option<String>,
+    /// Time since its last answer.
+    pub silent_s: Option<u64>,
+    /// Time of the last round trip.
+    pub round_trip_ms: Option<u64>,
+    /// Whether the engine is behind what its members know: nothing is spent meanwhile.
+    pub behind: bool,
+    /// The highest fence that this member has seen.
+    pub fence: u64,
+    /// The fence of the last login or logout.
+    pub epoch: u64,
+    /// The fence under which the shared pair was asked for.
+    pub generation: u64,
+    /// Whether the pair is known to be in the engine.
+    pub committed: bool,
+    /// Whether this member is renewing the session right now.
+    pub holds_lease: bool,
+    /// Whether this member serves a session of its own.
+    pub apart: bool,
+    /// Whether the fleet is locked.
+    pub locked: bool,
+    /// Whether the fleet has logged out.
+    pub logged_out: bool,
+    /// Whether this machine has left the fleet.
+    pub left: bool,
+    /// Which durability the last write reached: `none`, `file`, `replicas`, `file and replicas`, or
+    /// `not reached`; `None` before the first write.
+    pub durability: Option<String>,
+    /// The members, this one first.
+    pub members: Vec<FleetMember>,
+    /// Sessions that members had of their own, to be revoked at Nexudus.
+    pub strays: u64,
+}
+
+/// A member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetMember {
+    /// The name; `None`: another key, or a damaged record.
+    pub name: Option<String>,
+    /// The version of the program.
+    pub version: Option<String>,
+    /// Time since the engine last heard of the member.
+    pub seen_s: u64,
+    /// Whether this is the member that was asked.
+    pub here: bool,
+}
+
+impl FleetMember {
+    /// Says whether the engine has heard of the member lately: three polls.
+    pub fn is_present(&self) -> bool {
+        self.seen_s <= 15
+    }
+}

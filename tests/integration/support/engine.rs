@@ -1,0 +1,109 @@
+//! A real engine for a fleet: `redis-server` in a folder and on a port of its own, ended by its process
+//! id.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::EVENT_TIMEOUT;
+
+/// A running engine.
+pub struct FleetEngine {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl FleetEngine {
+    /// Starts an empty engine.
+    pub async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_at(port).await
+    }
+
+    /// Starts a replica, and waits until it has everything.
+    pub async fn start_replica(&self) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let of = format!("127.0.0.1 {}", self.port);
+        let replica = Self::start_with(port, &["--replicaof", &of]).await;
+        replica.wait_for_log("Finished with success").await;
+        replica
+    }
+
+    async fn start_at(port: u16) -> Self {
+        Self::start_with(port, &[]).await
+    }
+
+    async fn start_with(port: u16, further: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--rdbcompression", "no", "--daemonize", "no", "--dir"]).arg(folder.path());
+        command.args(further);
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = command.stdout(log).stderr(Stdio::null()).spawn().unwrap();
+        let engine = Self { child, port, folder };
+        engine.wait_for_log("eady to accept connections").await;
+        engine
+    }
+
+    /// The log says so: a connection could be one to another program on a port that was free.
+    async fn wait_for_log(&self, text: &str) {
+        let ready = async {
+            loop {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+                if log.contains(text) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(EVENT_TIMEOUT, ready).await.expect("the engine does not start");
+    }
+
+    /// Returns the URL for `fleet.engine`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, and everything that it held.
+    pub fn stop(mut self) -> u16 {
+        self.end();
+        self.port
+    }
+
+    /// Starts an empty engine on the port of one that was stopped.
+    pub async fn start_again(port: u16) -> Self {
+        Self::start_at(port).await
+    }
+
+    /// Writes everything to a file, as a backup does, and returns it.
+    pub async fn backup(&self) -> Vec<u8> {
+        self.command("SAVE").await;
+        std::fs::read(self.folder.path().join("dump.rdb")).unwrap()
+    }
+
+    /// Gives a command as the engine's operator, who is the default user.
+    pub async fn command(&self, line: &str) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"+OK\r\n");
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for FleetEngine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
