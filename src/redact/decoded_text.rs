@@ -139,11 +139,11 @@ impl DecodedText {
                 .filter(|_| digits.iter().all(u8::is_ascii_hexdigit))?;
             u32::from_str_radix(digits, 16).ok()
         };
-        if matches!(bytes.get(start + 1), Some(b'u' | b'U')) {
-            if let Some(letter) = hex(start + 2, 4).and_then(char::from_u32) {
-                self.put(letter, start..start + 6);
-                return start + 6;
-            }
+        if matches!(bytes.get(start + 1), Some(b'u' | b'U'))
+            && let Some(letter) = hex(start + 2, 4).and_then(char::from_u32)
+        {
+            self.put(letter, start..start + 6);
+            return start + 6;
         }
         let (mut plain, mut at) = (vec![], start);
         while let Some(byte) = hex(at + 1, 2).filter(|_| bytes.get(at) == Some(&b'%')) {
