@@ -2,8 +2,7 @@
 //!
 //! Start: the trust anchors, the profile's lock, the listeners (a port in use is an error here),
 //! the data plane, the control plane, the session's task. Stop: no new connections, the requests in
-//! flight, the data plane, the session's task once the newest token pair is durable, the admin
-//! surface, the lock.
+//! flight, the data plane, the session's task once its pair is durable, the admin surface, the lock.
 //!
 //! The session, name resolution and the admin surface run on the runtime that starts the daemon.
 //! The data plane has threads and runtimes of its own, so that nothing slow delays a request.

@@ -1,5 +1,7 @@
 //! Whether the user lets the session be used.
 
+use super::event::Event;
+
 /// The access that the user allows. A lock outlives a logout, and a logout outlives an unlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -24,6 +26,11 @@ impl Access {
 
     pub(super) fn is_logged_out(self) -> bool {
         matches!(self, Self::LoggedOut | Self::LockedAndLoggedOut)
+    }
+
+    /// Ends a logout where another member of the fleet has logged in.
+    pub(super) fn after(self, event: &Event) -> Self {
+        if *event == Event::LogoutEnded { self.with_logout(false) } else { self }
     }
 
     /// Locks or unlocks; a logout stays.

@@ -150,6 +150,7 @@ impl StateMachine {
     /// Advances the session by one event and returns the actions that follow from it.
     pub(crate) fn step(&mut self, event: Event, now: Duration, jitter: Jitter) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.access = self.access.after(&event);
         match event {
             Event::Started { locked } => {
                 self.access = self.access.with_lock(locked);
@@ -179,10 +180,7 @@ impl StateMachine {
                 self.request(Trigger::CredentialsChanged, now);
             }
             Event::LoggedOut => self.logged_out(),
-            Event::LogoutEnded => {
-                self.access = self.access.with_logout(false);
-                self.attempt.plan(now);
-            }
+            Event::LogoutEnded => self.attempt.plan(now),
             Event::Locked => {
                 self.access = self.access.with_lock(true);
                 self.token = None;
