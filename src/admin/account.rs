@@ -37,7 +37,7 @@ pub(super) async fn logout(
         .map(|origin| (origin.to_string(), origin))
         .collect();
     context.session.log_out().await;
-    context.wipe_content();
+    context.wipe_content().await;
     let files = session::remove_all(directory, &context.clock).await;
     let others: Vec<_> = origins.iter().map(|(_, origin)| origin.clone()).collect();
     let sealed = context.credentials.clear_files();

@@ -312,7 +312,7 @@ pub enum Event {
     Ready(Readiness),
     /// At the beginning and after each change.
     Session(Box<SessionReport>),
-    /// What was captured of the request whose record follows.
+    /// The captured content of the request whose record follows.
     Content(Box<RequestContent>),
     /// A request has ended.
     Request(Box<RequestRecord>),

@@ -14,7 +14,7 @@ use super::problem::AdminError;
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::clients::{self, ClientChange, Clients};
 use crate::peer::Peer;
-use crate::redact::{TableName, TokenVault};
+use crate::redact::TableName;
 
 /// Handles `GET /v1/clients`.
 pub(super) async fn list(
@@ -47,7 +47,7 @@ pub(super) async fn change(
     // The file is synced to the disk, and another command may hold its lock.
     let changed = tokio::task::spawn_blocking(move || {
         let changed = change.apply(clients.directory());
-        forget_tokens(&tokens, &clients);
+        tokens.retain(|name| is_table_used(&clients, name));
         changed
     })
     .await;
@@ -60,11 +60,11 @@ pub(super) async fn change(
     Ok(Json(ClientChanged { key, replaced: keys.replaced }))
 }
 
-/// Forgets what the tokens of clients stand for that are no longer there.
-fn forget_tokens(tokens: &TokenVault, clients: &Clients) {
-    tokens.retain(|name| match name {
+/// Says whether a client is there whose tokens stand in this table. An unreadable list counts as one.
+pub fn is_table_used(clients: &Clients, table: &TableName) -> bool {
+    match table {
         TableName::Anonymous | TableName::Reader => true,
         TableName::Client(id) => clients.has(|it, _| it == id),
         TableName::Group(group) => clients.has(|_, it| it.share_tokens.as_ref() == Some(group)),
-    });
+    }
 }

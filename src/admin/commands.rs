@@ -97,7 +97,7 @@ pub(super) async fn forget(
 ) -> Json<SessionReport> {
     context.record(&peer, event(AuditEvent::Login, "logout"));
     context.session.log_out().await;
-    context.wipe_content();
+    context.wipe_content().await;
     Json(context.session_report_with_sources().await)
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn lock(
     let LockParams { here } = params.map(|Query(params)| params).unwrap_or_default();
     context.record(&peer, event(AuditEvent::Lock, "lock"));
     context.session.set_locked(true, !here).await;
-    context.wipe_content();
+    context.wipe_content().await;
     Json(context.session_report())
 }
 

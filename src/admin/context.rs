@@ -214,9 +214,11 @@ impl AdminContext {
     }
 
     /// Forgets what requests held: the values behind tokens, and what was captured.
-    pub(super) fn wipe_content(&self) {
-        self.tokens.wipe();
+    pub(super) async fn wipe_content(&self) {
         self.telemetry.captures.wipe();
+        let tokens = self.tokens.clone();
+        // Also on disk, and a panic was told where it happened.
+        let _ = tokio::task::spawn_blocking(move || tokens.wipe()).await;
     }
 
     /// Records what an operator did.

@@ -112,7 +112,7 @@ struct EventSource {
     runtime: watch::Receiver<RuntimeState>,
     requests: Option<RequestReceiver>,
     approvals: watch::Receiver<u64>,
-    /// What is captured as long as this reader stays.
+    /// The content that is captured as long as this reader stays.
     capture: Option<(CaptureReader, CaptureScope)>,
     /// The last readiness that was sent, to see changes.
     readiness: Option<Readiness>,

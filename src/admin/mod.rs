@@ -51,6 +51,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 pub use self::access::AccessControl;
 pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 pub use self::authority_channels::{Authorities, AuthorityCommand, AuthorityNote, AuthorityReply};
+pub use self::clients::is_table_used;
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};

@@ -1,6 +1,7 @@
 //! One call on its way into the record.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -23,6 +24,8 @@ pub struct AuditedCall {
     is_recorded: bool,
     /// Whether the line of a write was sent.
     has_begun: bool,
+    /// Counts the values that are hidden from the client.
+    redactions: Option<Arc<AtomicU64>>,
 }
 
 /// How a call ended.
@@ -43,7 +46,8 @@ impl AuditedCall {
         let is_write =
             !matches!(record.method.as_deref(), Some("GET" | "HEAD" | "OPTIONS" | "CONNECT"));
         let (is_recorded, place) = (is_write, None);
-        Self { audit, record, peer, place, is_write, is_recorded, has_begun: false }
+        let (has_begun, redactions) = (false, None);
+        Self { audit, record, peer, place, is_write, is_recorded, has_begun, redactions }
     }
 
     /// Names the client whose key was presented.
@@ -52,7 +56,17 @@ impl AuditedCall {
         self.is_recorded = true;
     }
 
-    /// Names the rules that decided, and the decision of a person.
+    /// Names the rule that allowed the call or denied it.
+    pub fn set_rule(&mut self, rule: &str) {
+        self.record.rule = Some(rule.to_owned());
+    }
+
+    /// Takes what counts the values that are hidden from the client.
+    pub fn set_redactions(&mut self, counter: Arc<AtomicU64>) {
+        self.redactions = Some(counter);
+    }
+
+    /// Names the rules that asked, and the decision of a person.
     pub fn set_rules(&mut self, rules: Vec<String>, approval: Option<&str>) {
         self.record.rules = rules;
         self.record.approval = approval.map(str::to_owned);
@@ -118,6 +132,7 @@ impl Drop for AuditedCall {
             self.record.event = AuditEvent::Outcome;
         }
         self.record.program = program(&self.peer);
+        self.record.redactions = self.redactions.as_ref().map(|it| it.load(Ordering::Relaxed));
         let place = self.place.take().or_else(|| {
             // A refused call asked for no place: it must not wait for one either.
             self.audit.0.places.clone().try_acquire_owned().ok()

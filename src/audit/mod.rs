@@ -87,6 +87,16 @@ impl Audit {
         Self::start_with_head_interval(config, &path, HEAD_INTERVAL).map(Some)
     }
 
+    /// Adds one line to a file that no daemon writes now.
+    ///
+    /// # Errors
+    ///
+    /// When the line is not in the file.
+    pub fn append(config: &config::Audit, state: &Path, record: &AuditRecord) -> io::Result<()> {
+        let Some(path) = Self::path(config, state) else { return Ok(()) };
+        AuditWriter::open(&path, config.size, config.required)?.append(record)
+    }
+
     fn start_with_head_interval(
         config: &config::Audit,
         path: &Path,

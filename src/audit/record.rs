@@ -64,7 +64,10 @@ pub struct AuditRecord {
     /// The numbers of the records that a write is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<u64>,
-    /// The rules that decided.
+    /// The rule that allowed the call or denied it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The rules that wanted a person asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
     /// The action of a person or a command: `approve`, `add`, ….
@@ -88,6 +91,9 @@ pub struct AuditRecord {
     /// Bytes of the response body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Values of the response that became tokens, where its client is redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redactions: Option<u64>,
     /// Something in particular: keys of the configuration, a version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -134,6 +134,14 @@ impl AuditWriter {
         }
     }
 
+    /// Writes a line, or says why it is not written.
+    pub(super) fn append(&mut self, record: &AuditRecord) -> io::Result<()> {
+        self.try_write(record, 0).inspect_err(|_| {
+            // Half a line would be taken for a damaged one.
+            let _ = self.file.set_len(self.length);
+        })
+    }
+
     fn try_write(&mut self, record: &AuditRecord, lost: u64) -> io::Result<()> {
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         let line = ChainedLine { seq: self.next, time, prev: &self.head, lost, record };

@@ -157,14 +157,14 @@ fn add(
     let guide = has_guide.then(|| Guide::of_client(&limits, &config));
     let page = limits.origin.as_ref().map(page_note);
     let unredacted = client_redaction::bypass(&limits, &config);
-    let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
+    let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits }, print)?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     let shown = match &guide {
         Some(guide) => show_key_and_guide(name, &key, expires, guide, globals, print),
         None => show_key(name, &key, expires, globals, print),
     };
     shown.map_err(|error| {
-        let undone = clients.apply(ClientChange::Revoke { name: name.to_owned() });
+        let undone = clients.apply(ClientChange::Revoke { name: name.to_owned() }, print);
         unshown(error, undone, "the client was not added")
     })?;
     if !globals.quiet {
@@ -192,7 +192,7 @@ fn set(
     let clients = ClientStore::open(globals)?;
     let limits = change.apply(&find(&clients, name)?.limits);
     client_limits::check_rules(&limits, &clients.config(globals)?, print)?;
-    clients.apply(ClientChange::set(name, change))?;
+    clients.apply(ClientChange::set(name, change), print)?;
     clients.announce(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);
@@ -218,11 +218,11 @@ fn bounds(limits: &ClientPolicy) -> String {
 fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let clients = ClientStore::open(globals)?;
     let limits = find(&clients, name)?.limits;
-    let keys = clients.apply(ClientChange::Rotate { name: name.to_owned() })?;
+    let keys = clients.apply(ClientChange::Rotate { name: name.to_owned() }, print)?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     show_key(name, &key, limits.expires, globals, print).map_err(|error| {
         let Some(key) = keys.replaced else { return error };
-        let undone = clients.apply(ClientChange::Restore { name: name.to_owned(), key });
+        let undone = clients.apply(ClientChange::Restore { name: name.to_owned(), key }, print);
         unshown(error, undone, "the client keeps its old key")
     })?;
     clients.announce(globals, print);
@@ -351,7 +351,7 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let clients = ClientStore::open(globals)?;
-    clients.apply(ClientChange::Revoke { name: name.to_owned() })?;
+    clients.apply(ClientChange::Revoke { name: name.to_owned() }, print)?;
     clients.announce(globals, print);
     if globals.json {
         print.json(&json!({ "name": name, "revoked": true }))

@@ -69,20 +69,20 @@ pub(super) fn warn(limits: &ClientPolicy, print: Printer) {
 
 /// Returns what a redacted client can leave out to see everything on this machine.
 pub(super) fn bypass(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
-    let is_wider = limits.redaction.is_active() && is_anonymous_wider(config);
+    let is_wider = is_anonymous_wider(limits.redaction.mode, config);
     is_wider.then_some(
         "Redaction binds only the key: without it, a program of this machine still reads personal \
          values in the clear; policy.anonymous = \"none\" or policy.anonymous_redact changes that.",
     )
 }
 
-/// Says whether clients without a key see what redacted clients do not.
-pub(super) fn is_anonymous_wider(config: &Config) -> bool {
+/// Says whether clients without a key see what this mode hides.
+pub(super) fn is_anonymous_wider(mode: RedactMode, config: &Config) -> bool {
     let may_read = match config.policy.anonymous {
         AnonymousAccess::Full | AnonymousAccess::ReadOnly => !config.listen.expose,
         AnonymousAccess::None => false,
     };
-    may_read && config.policy.anonymous_redact == RedactMode::Off
+    may_read && config.policy.anonymous_redact < mode
 }
 
 fn mode(text: &str) -> Result<RedactMode, &'static str> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::daemon_client::{
     DaemonReply, admin_sockets, announce_files, end_daemon, persist_lock, post_or_lock,
-    require_own_files, with_daemon,
+    record_as_configured, require_own_files, with_daemon,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
@@ -13,6 +13,7 @@ use super::{CliError, Printer, fleet, serve, status};
 use crate::admin::api::ReloadResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
+use crate::audit::AuditEvent;
 use crate::config::LoadedConfig;
 use crate::credentials::Keychain;
 use crate::daemon;
@@ -147,6 +148,8 @@ fn set_locked(
             DaemonReply::NotRunning(_lock) => {
                 require_own_files(globals)?;
                 persist_lock(locked, &paths).await?;
+                let action = if locked { "lock" } else { "unlock" };
+                record_as_configured(globals, &paths, (AuditEvent::Lock, action), print);
                 announce_files(globals, &paths, print);
                 if globals.json {
                     print.json(&json!({ "locked": locked, "daemon": false }))

@@ -14,7 +14,7 @@ mod target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub(super) use self::audit_files::audit_path;
+pub(super) use self::audit_files::{audit_path, record_as_configured};
 pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
     DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, remove_authorities, require_own_files,
+    post_or_lock, record_as_configured, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
@@ -14,6 +14,7 @@ use super::{CliError, Printer, fleet, serve};
 use crate::admin::api::LogoutResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
+use crate::audit::AuditEvent;
 use crate::config::{LoadedConfig, Origin, Override};
 use crate::credentials::{self, Credentials, verb};
 use crate::daemon::{self, process};
@@ -124,6 +125,7 @@ async fn clear(
     let is_served = told.is_some() || !daemon_knows;
     if !is_served {
         require_own_files(globals)?;
+        record_as_configured(globals, paths, (AuditEvent::Login, "logout"), print);
     }
     let result = clear_own(loaded, &credentials, origins, told.unwrap_or_default(), print).await?;
     if !is_served && result.kept_key.is_none() {

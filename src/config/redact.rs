@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `policy.anonymous_redact`, and `--redact` of a client
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `policy.anonymous_redact`, and `--redact` of a client; what hides more is greater
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedactMode {
     /// Nothing is hidden.

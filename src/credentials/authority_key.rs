@@ -1,4 +1,5 @@
-//! The key that seals certificate authorities: known as soon as the session's key has been read.
+//! The keys that seal certificate authorities and tokens: known as soon as the session's key has been
+//! read.
 //!
 //! Nothing reads that key a second time for it: a key command may ask a person, and a keychain may
 //! show a dialog.
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::AuthoritySealer;
+use super::{AuthoritySealer, TokenSealer};
 
 /// The state of the key.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +18,10 @@ pub enum AuthorityKey {
     Unread,
     /// The key was read.
     Read {
-        /// Seals with it.
+        /// Seals authorities with it.
         sealer: Arc<AuthoritySealer>,
+        /// Seals with it what the tokens of redacted clients stand for.
+        tokens: Arc<TokenSealer>,
         /// Whether it is still there after a reboot.
         is_durable: bool,
     },
@@ -67,7 +70,7 @@ mod tests {
         let printed = session(&["printf", "sixteen bytes ok"]);
         let key = credentials.session_key(&printed, None).await.unwrap();
         assert!(seen.has_changed().unwrap());
-        let AuthorityKey::Read { sealer, is_durable: true } = seen.borrow().clone() else {
+        let AuthorityKey::Read { sealer, is_durable: true, .. } = seen.borrow().clone() else {
             panic!("{seen:?}")
         };
         let sealed = AuthoritySealer::new(&key.material, "default").unwrap().seal("x", b"plain");

@@ -23,6 +23,7 @@ mod sources;
 mod stored_files;
 mod systemd;
 mod systemd_store;
+mod token_sealer;
 mod totp_secret;
 
 use std::fmt;
@@ -37,6 +38,7 @@ pub use self::session_key::{KeySource, SessionKey};
 pub use self::stored_files::{ClearedFiles, FilePlace};
 pub use self::systemd::credentials_directory;
 pub use self::systemd_store::{SystemdStoreError, store_for_service, test_store_for_service};
+pub use self::token_sealer::TokenSealer;
 pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::{Secret, UnusableSecret};

@@ -14,7 +14,7 @@ use super::authority_key::AuthorityKey;
 use super::authority_sealer::AuthoritySealer;
 use super::pending_command::PendingCommand;
 use super::resolver::{Backend, Configured, Credentials};
-use super::{Error, FileError, Keychain, command, systemd};
+use super::{Error, FileError, Keychain, TokenSealer, command, systemd};
 use crate::config::{self, KeyStore, SessionStore};
 use crate::secret::{KeyMaterial, Secret, SecretInput};
 
@@ -174,10 +174,13 @@ impl Credentials {
 }
 
 fn authority_key(key: &SessionKey, profile: &str) -> AuthorityKey {
-    match AuthoritySealer::new(&key.material, profile) {
-        Some(sealer) => {
-            AuthorityKey::Read { sealer: Arc::new(sealer), is_durable: !key.source.is_volatile() }
-        }
+    let sealer = AuthoritySealer::new(&key.material, profile);
+    match sealer.zip(TokenSealer::new(&key.material, profile)) {
+        Some((sealer, tokens)) => AuthorityKey::Read {
+            sealer: Arc::new(sealer),
+            tokens: Arc::new(tokens),
+            is_durable: !key.source.is_volatile(),
+        },
         None => AuthorityKey::Unreadable(format!("the key from {} is too short", key.source)),
     }
 }

@@ -169,7 +169,7 @@ impl AuthorityKeeper {
                 self.tell(absent(kind, AuthorityState::Waiting));
             }
             AuthorityKey::Unread => {}
-            AuthorityKey::Read { sealer, is_durable } => {
+            AuthorityKey::Read { sealer, is_durable, .. } => {
                 self.settle_with(kind, sealer, is_durable).await;
             }
             AuthorityKey::Unreadable(why) if store.exists(kind) => {
@@ -356,13 +356,15 @@ fn absent(kind: AuthorityKind, state: AuthorityState) -> AuthorityNote {
 
 fn sealer(key: &AuthorityKey) -> Option<(Arc<AuthoritySealer>, bool)> {
     match key {
-        AuthorityKey::Read { sealer, is_durable } => Some((sealer.clone(), *is_durable)),
+        AuthorityKey::Read { sealer, is_durable, .. } => Some((sealer.clone(), *is_durable)),
         AuthorityKey::Unread | AuthorityKey::Unreadable(_) => None,
     }
 }
 
 /// Runs work that waits for the disk on another thread.
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

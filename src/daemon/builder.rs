@@ -118,7 +118,7 @@ impl DaemonBuilder {
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, task) = new_session(config, state, &credentials, &issuer, &clock);
-        let access = access_sources(config, paths, (users, &clients), &listeners, &clock)?;
+        let access = access_sources(config, paths, (users, &clients), &listeners, (&clock, &lock))?;
         let builder = RouteBuilder {
             config,
             session: &session,
@@ -177,7 +177,7 @@ impl DaemonBuilder {
         let (keeper, Authorities { live: authorities, .. }) = self.authorities;
         let keeper = tokio::spawn(keeper.run());
         let Self { access, routes, operators, .. } = self;
-        let oversight = Oversight::of(&access);
+        let oversight = Oversight::start(config, &access, &self.credentials, &self.session);
         let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =

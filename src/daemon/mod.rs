@@ -32,6 +32,7 @@ mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;
+mod token_keeper;
 mod upstream_route;
 
 use std::io;

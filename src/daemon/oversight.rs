@@ -3,22 +3,36 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tokio::task::JoinHandle;
+
 use super::Error;
+use super::profile_lock::ProfileLock;
+use super::token_keeper::{self, TokenKeeper};
 use super::upstream_route::{AccessSources, Listeners, unix_path};
 use crate::approvals::Approvals;
 use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Config, Paths};
+use crate::config::{Config, Paths, RedactMode};
+use crate::credentials::Credentials;
 use crate::peer::UserAcl;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::redact::TokenVault;
+use crate::session::Session;
 
 /// The parts of a daemon by which a person watches its clients.
 #[derive(Debug)]
 pub(super) struct Oversight {
     approvals: Approvals,
     audit: Option<Audit>,
+    tokens: TokenVault,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Oversight {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
 }
 
 /// The record of what clients do cannot be written.
@@ -38,8 +52,23 @@ impl Problem for AuditError {
 }
 
 impl Oversight {
-    pub(super) fn of(access: &AccessSources) -> Self {
-        Self { approvals: access.approvals.clone(), audit: access.audit.clone() }
+    /// Takes its parts, and keeps what tokens stand for from now on.
+    pub(super) fn start(
+        config: &Config,
+        access: &AccessSources,
+        credentials: &Credentials,
+        session: &Session,
+    ) -> Self {
+        let (approvals, audit) = (access.approvals.clone(), access.audit.clone());
+        let keeper = TokenKeeper {
+            tokens: access.tokens.clone(),
+            key: credentials.authority_key(),
+            session: session.clone(),
+            clients: access.clients.clone(),
+            redacts_anonymous: config.policy.anonymous_redact != RedactMode::Off,
+        };
+        let keeper = tokio::spawn(keeper.run());
+        Self { approvals, audit, tokens: access.tokens.clone(), keeper }
     }
 
     /// Returns the calls that wait for a person.
@@ -54,6 +83,9 @@ impl Oversight {
 
     /// Ends the record, once nothing more can happen.
     pub(super) fn end(&self) {
+        if let Err(error) = self.tokens.flush() {
+            tracing::warn!(%error, "could not write what tokens stand for");
+        }
         if let Some(audit) = &self.audit {
             audit.event(AuditRecord { event: AuditEvent::Stop, ..AuditRecord::default() });
             audit.stop();
@@ -67,16 +99,17 @@ pub(super) fn access_sources(
     paths: &Paths,
     (users, clients): (UserAcl, &Clients),
     listeners: &Listeners,
-    clock: &Clock,
+    (clock, lock): (&Clock, &ProfileLock),
 ) -> Result<AccessSources, Error> {
     // The command of a `run` must not answer what it is asked itself.
     let is_attended = listening_at(listeners) != Some(paths.run_socket());
+    let state = lock.has_state().then(|| paths.profile_state());
     Ok(AccessSources {
         users,
         clients: clients.clone(),
         approvals: Approvals::new(config.approval.clone(), is_attended, clock.clone()),
         audit: start_audit(config, &paths.profile_state())?,
-        tokens: TokenVault::new(clock.clone()),
+        tokens: token_keeper::vault(config, state.as_deref(), clock),
     })
 }
 

@@ -162,6 +162,7 @@ impl MemberTask {
                     | Reply::Stale
                     | Reply::Drawn(_)
                     | Reply::Paced(_)
+                    | Reply::Counted(_)
                     | Reply::Set { .. } => self.holds_lease && self.redeeming,
                 };
                 if let Reply::Polled(snapshot) = reply {

@@ -10,7 +10,7 @@ use super::Gateway;
 use super::client_auth::ClientIdentity;
 use super::error::Error;
 use super::peer_identity::ConnectionPeer;
-use super::policy::{Allowed, carries_login_material};
+use super::policy::{Allowed, Policy, carries_login_material};
 use crate::approvals::Subject;
 use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
@@ -73,6 +73,7 @@ impl CallRecord {
     /// what lives here would make the future of every request larger.
     pub(super) fn recording<'a>(
         &'a mut self,
+        policy: &Policy,
         allowed: &Allowed,
         body: &'a ReplayBody,
     ) -> Option<Recording<'a>> {
@@ -80,6 +81,12 @@ impl CallRecord {
             oversight.is_forwarded = true;
         }
         let audited = self.audited()?;
+        if let Some(rule) = policy.allowing_rule(allowed, body) {
+            audited.set_rule(&rule);
+        }
+        if let Some(redaction) = allowed.redaction() {
+            audited.set_redactions(redaction.redactions().clone());
+        }
         let bytes = match body {
             ReplayBody::Buffered(bytes, _) => Some(&**bytes),
             ReplayBody::Empty | ReplayBody::Streamed(_) => None,
@@ -102,6 +109,20 @@ impl CallRecord {
         };
         let captured = Some(CapturedBodies { request });
         self.oversight.get_or_insert_default().captured = captured;
+    }
+
+    /// Gives up what watches the request, once it is handled: with the rule that denied it.
+    pub(super) fn take_oversight<T>(
+        &mut self,
+        handled: Option<&Result<T, Error>>,
+    ) -> Option<Box<Oversight>> {
+        if let Some(Err(Error::Policy(error))) = handled
+            && let Some(rule) = error.rule()
+            && let Some(audited) = self.audited()
+        {
+            audited.set_rule(rule);
+        }
+        self.oversight.take()
     }
 
     /// Waits until a request to another host is recorded, as far as it is before it is sent.

@@ -190,6 +190,9 @@ impl Gateway {
             CurrentAdmission::Outdated(again) => again.await?,
         };
         record.set_client(admitted.client());
+        if let Some(tokens) = self.policy.unread_tokens(admitted.client()) {
+            Box::pin(self.wait_tokens(tokens)).await?;
+        }
         // The decision ends here: what lives on makes the future of every request larger.
         let (allowed, body, counted) = match self.decide_and_count(admitted, timing)? {
             (Decision::Forward(allowed, body), counted) => (allowed, body, counted),

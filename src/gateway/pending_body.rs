@@ -64,7 +64,7 @@ impl Gateway {
             if timing.is_exact() && sender.telemetry.captures.wants_bodies() {
                 record.capture(allowed, &body);
             }
-            if let Some(recording) = record.recording(allowed, &body) {
+            if let Some(recording) = record.recording(&self.policy, allowed, &body) {
                 recording.await?;
             }
             Ok(body)

@@ -18,8 +18,8 @@ use crate::upstream::ConnectionError;
 pub(super) struct RedactedBody<B> {
     inner: B,
     rewriter: Rewriter<ResponseRules>,
-    /// Values that were replaced so far, for those who read of the request.
-    replaced: Arc<AtomicU64>,
+    /// Counts the values that are hidden, for the record.
+    redactions: Arc<AtomicU64>,
     /// The bytes that have come and are not rewritten yet.
     waiting: Bytes,
     /// The bytes that are rewritten and not sent yet.
@@ -46,12 +46,12 @@ impl<B: Body<Data = Bytes, Error = ConnectionError> + Unpin> RedactedBody<B> {
     pub(super) async fn begin(
         inner: B,
         rewriter: Rewriter<ResponseRules>,
-        replaced: Arc<AtomicU64>,
+        redactions: Arc<AtomicU64>,
     ) -> Begun<B> {
         let mut body = Self {
             inner,
             rewriter,
-            replaced,
+            redactions,
             waiting: Bytes::new(),
             ready: Vec::new(),
             steps: 0,
@@ -109,7 +109,7 @@ impl<B: Body<Data = Bytes, Error = ConnectionError> + Unpin> RedactedBody<B> {
     }
 
     fn check(&mut self, written: Result<(), JsonError>) -> Result<(), ConnectionError> {
-        self.replaced.store(self.rewriter.rules().replaced(), Ordering::Relaxed);
+        self.redactions.store(self.rewriter.rules().replaced(), Ordering::Relaxed);
         written.map_err(|error| {
             self.is_done = true;
             tracing::warn!(%error, "a response to a redacted client was cut off: it is not understood");

@@ -26,6 +26,8 @@ use crate::telemetry::ResponseInfo;
 pub(super) struct ResponseRedaction {
     redaction: Arc<Redaction>,
     rewriter: Rewriter<ResponseRules>,
+    /// Counts the values that are hidden.
+    redactions: Arc<AtomicU64>,
     is_head: bool,
     /// How addresses on this proxy begin.
     base: String,
@@ -40,7 +42,8 @@ impl ResponseRedaction {
         let is_head = allowed.method() == Method::HEAD;
         let host = allowed.head().headers.get(HOST).and_then(|host| host.to_str().ok());
         let base = format!("http://{}", host.unwrap_or_default());
-        Some(Box::new(Self { redaction, rewriter, is_head, base }))
+        let redactions = request.redactions().clone();
+        Some(Box::new(Self { redaction, rewriter, redactions, is_head, base }))
     }
 
     /// Rewrites a response.
@@ -60,10 +63,9 @@ impl ResponseRedaction {
             return Ok(Response::from_parts(head, ProxyBody::full(Bytes::new())));
         }
         let rewritten = if is_json {
-            let replaced = Arc::<AtomicU64>::default();
             let info = head.extensions.get_or_insert_default::<ResponseInfo>();
-            info.replaced = Some(replaced.clone());
-            body.try_map_content(|content| rewrite(content, self.rewriter, replaced)).await
+            info.replaced = Some(self.redactions.clone());
+            body.try_map_content(|content| rewrite(content, self.rewriter, self.redactions)).await
         } else {
             None
         };
@@ -115,9 +117,9 @@ fn refused() -> Error {
 async fn rewrite(
     content: Content,
     rewriter: Rewriter<ResponseRules>,
-    replaced: Arc<AtomicU64>,
+    redactions: Arc<AtomicU64>,
 ) -> Option<Content> {
-    match RedactedBody::begin(content, rewriter, replaced).await {
+    match RedactedBody::begin(content, rewriter, redactions).await {
         Begun::NotJson => None,
         Begun::Whole(bytes) => Some(Content::Own(Some(bytes).filter(|bytes| !bytes.is_empty()))),
         Begun::Rest(body) => Some(Content::Redacted(body)),

@@ -5,7 +5,8 @@
 //! it leaves out, and rules for the ends of names. `free_text`: e-mail addresses, telephone numbers and
 //! addresses of other hosts inside of texts, with a bound on the work. `query`: which filters tell
 //! nothing. `json-redactor` (the workspace member `redactor/`) reads the JSON; `rules` lends it these
-//! decisions. `tokens` keeps what a token stands for, in memory alone.
+//! decisions. `tokens` keeps what a token stands for, and `token_store` keeps that over a restart,
+//! sealed.
 
 mod category;
 mod dates;
@@ -21,9 +22,13 @@ mod phone;
 mod query;
 mod quotations;
 mod record_kind;
+mod remembered;
 mod resolve;
 mod rules;
+mod table_name;
 mod tables;
+mod token_file;
+mod token_store;
 mod tokens;
 mod urls;
 mod vault;
@@ -39,8 +44,10 @@ pub use self::query::{QueryError, redact_query};
 pub use self::record_kind::{RecordKind, UnplainPath};
 pub use self::resolve::{BodyResolver, ResolveError, resolve_query};
 pub use self::rules::ResponseRules;
+pub use self::table_name::TableName;
+pub use self::token_store::{erase as erase_tokens, erase_unused as erase_unused_tokens};
 pub use self::tokens::{TokenTable, UnknownToken};
-pub use self::vault::{Redactor, TableName, TokenVault};
+pub use self::vault::{Redactor, TokenVault};
 use crate::config::{Origin, RedactMode};
 
 /// The redaction of one client.
@@ -51,6 +58,8 @@ pub struct Redaction {
     fields: Arc<FieldRules>,
     tokens: Arc<TokenTable>,
     origin: Arc<Origin>,
+    /// The hour in which the request came.
+    hour: u32,
 }
 
 impl Redaction {
@@ -86,7 +95,7 @@ impl Redaction {
     }
 
     fn write_token(&self, category: Category, value: &str, out: &mut String) {
-        self.tokens.write_token(category, value, self.can_resolve, out);
+        self.tokens.write_token_at(self.hour, category, value, self.can_resolve, out);
     }
 }
 

@@ -13,11 +13,14 @@ use super::category::Category;
 use super::query::{self, QueryError};
 use super::rules::ResponseRules;
 use super::tokens::UnknownToken;
-use super::{RecordKind, Redaction};
+use super::{RecordKind, Redaction, UnplainPath};
 
 /// Why a request with tokens is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
+    /// The path may lead to records of more than one kind.
+    #[error(transparent)]
+    Path(#[from] UnplainPath),
     /// The query tells something, or is no query for a redacted client.
     #[error(transparent)]
     Query(#[from] QueryError),

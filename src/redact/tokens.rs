@@ -2,25 +2,29 @@
 //!
 //! A token is an HMAC of the value under a secret that no other key has, so that trying values
 //! elsewhere tells nothing. Eight hexadecimal digits are shown; sixteen once two values of this key
-//! have the same eight. Values are remembered, for keys that send tokens back, within bounds.
+//! have the same eight. Values are remembered (`remembered.rs`), for keys that send tokens back, within
+//! bounds.
 
-use std::collections::HashMap;
-use std::fmt::{self, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use aws_lc_rs::hmac;
-use smallvec::SmallVec;
-use zeroize::Zeroizing;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use tokio::sync::Notify;
 
 use super::category::Category;
+use super::remembered::{Digits, Entries, Halves, Seen, Unsaved, Value};
 use crate::clock::Clock;
 
 /// The tokens of one key, or of a group of keys that share them.
 pub struct TokenTable {
-    secret: hmac::Key,
+    /// What every HMAC under the secret begins with: a copy costs less than a context of aws-lc.
+    secret: Hmac<Sha256>,
     clock: Clock,
     entries: Mutex<Entries>,
+    /// Told when another thread has something to write or to free.
+    work: Arc<Notify>,
 }
 
 /// A token that stands for no value of this key, or for two.
@@ -28,48 +32,51 @@ pub struct TokenTable {
 #[error("a token in the request stands for no value, or for two values, of this key")]
 pub struct UnknownToken;
 
-/// Two halves: when the young one is full, the old one is forgotten. A value that is used again
-/// becomes young.
-#[derive(Default)]
-struct Entries {
-    young: HashMap<u32, Entry>,
-    old: HashMap<u32, Entry>,
-    /// The bytes of the values in the young half.
-    young_bytes: usize,
-}
-
-/// The values whose tokens begin with the same eight digits: nearly always one.
-type Entry = SmallVec<[Remembered; 1]>;
-
-struct Remembered {
-    digits: u64,
-    /// `None` where no key takes tokens back, or the value is long.
-    value: Option<Zeroizing<Box<str>>>,
-    category: Category,
-    /// Hours since 1970.
-    seen: u32,
-}
-
 impl TokenTable {
-    /// Makes tokens under this secret.
-    pub fn new(secret: &[u8; 32], clock: Clock) -> Self {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self { secret, clock, entries: Mutex::default() }
+    /// Makes tokens under this secret, and remembers values in memory alone. `work` is told when
+    /// another thread has something to do.
+    pub(super) fn new(secret: &[u8; 32], clock: Clock, work: Arc<Notify>) -> Self {
+        let secret = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
+        Self { secret, clock, entries: Mutex::default(), work }
+    }
+
+    /// Begins with these values, and keeps changes for the disk.
+    #[must_use]
+    pub(super) fn with_saved(self, halves: Halves) -> Self {
+        Self { entries: Mutex::new(Entries::from_saved(halves)), ..self }
     }
 
     /// Appends the token of a value; `remembers`: [`TokenTable::resolve`] gives the value back.
     pub fn write_token(&self, category: Category, value: &str, remembers: bool, out: &mut String) {
-        let tag = hmac::sign(&self.secret, value.as_bytes());
-        let digits = tag.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        self.write_token_at(self.hour(), category, value, remembers, out);
+    }
+
+    /// As [`TokenTable::write_token`], in this hour: a response asks for the time once.
+    pub(super) fn write_token_at(
+        &self,
+        hour: u32,
+        category: Category,
+        value: &str,
+        remembers: bool,
+        out: &mut String,
+    ) {
+        let mut mac = self.secret.clone();
+        mac.update(value.as_bytes());
+        let tag = mac.finalize().into_bytes();
+        let digits = tag.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
         let value = Some(value).filter(|value| remembers && value.len() <= MAX_VALUE_BYTES);
-        let is_shared = self.remember(category, value, digits);
-        let word = category.word();
-        // Writing to a `String` never fails.
-        let _ = if is_shared {
-            write!(out, "«PII:{word}:{digits:016x}»")
-        } else {
-            write!(out, "«PII:{word}:{:08x}»", digits >> 32)
-        };
+        let is_shared = self.remember(Seen { digits, value, category, at: hour });
+        out.push_str("«PII:");
+        out.push_str(category.word());
+        out.push(':');
+        let shown = if is_shared { 0..16 } else { 0..8 };
+        out.extend(shown.map(|at| HEX[usize::from((digits >> (60 - 4 * at)) as u8 & 15)]));
+        out.push('»');
+    }
+
+    /// Returns the hour, as values are dated with it.
+    pub(super) fn hour(&self) -> u32 {
+        hours(&self.clock)
     }
 
     /// Returns the value of a token with these digits, as they are written.
@@ -77,80 +84,50 @@ impl TokenTable {
     /// # Errors
     ///
     /// [`UnknownToken`]: also for one that was seen too long ago.
-    pub fn resolve(
-        &self,
-        category: Category,
-        digits: &str,
-    ) -> Result<Zeroizing<Box<str>>, UnknownToken> {
-        let is_long = digits.len() == 16;
+    pub fn resolve(&self, category: Category, digits: &str) -> Result<Value, UnknownToken> {
         let number = u64::from_str_radix(digits, 16).map_err(|_| UnknownToken)?;
-        let prefix = if is_long { number >> 32 } else { number };
-        let prefix = u32::try_from(prefix).map_err(|_| UnknownToken)?;
-        let oldest = self.hours().saturating_sub(MAX_AGE_HOURS);
-        let entries = self.lock();
-        let entry = entries.young.get(&prefix).or_else(|| entries.old.get(&prefix));
-        let entry = entry.ok_or(UnknownToken)?;
-        if !is_long && is_shared(entry) {
-            return Err(UnknownToken);
-        }
-        let is_meant = |it: &&Remembered| {
-            it.category == category && it.seen >= oldest && (!is_long || it.digits == number)
+        let digits = match digits.len() {
+            16 => Digits::Sixteen(number),
+            _ => Digits::Eight(u32::try_from(number).map_err(|_| UnknownToken)?),
         };
-        let found = entry.iter().find(is_meant).and_then(|it| it.value.clone());
-        found.ok_or(UnknownToken)
+        let oldest = oldest_hour(&self.clock);
+        self.lock().find(digits, category, oldest).ok_or(UnknownToken)
     }
 
     /// Forgets every value.
     pub fn wipe(&self) {
-        *self.lock() = Entries::default();
+        let wiped = self.lock().wipe();
+        drop(wiped);
+    }
+
+    /// Frees what was forgotten.
+    pub(super) fn free_forgotten(&self) {
+        let forgotten = self.lock().take_forgotten();
+        drop(forgotten);
+    }
+
+    /// Takes what is not on disk yet.
+    pub(super) fn take_unsaved(&self) -> Option<Unsaved> {
+        self.lock().take_unsaved()
+    }
+
+    /// Takes down that something could not be written.
+    pub(super) fn set_incomplete(&self) {
+        self.lock().set_incomplete();
     }
 
     /// Remembers a value, and says whether another one has the same eight digits.
-    fn remember(&self, category: Category, value: Option<&str>, digits: u64) -> bool {
-        let prefix = u32::try_from(digits >> 32).unwrap_or_default();
-        let seen = self.hours();
-        let mut entries = self.lock();
-        let Entries { young, old, young_bytes } = &mut *entries;
-        if (young.len() >= MAX_VALUES / 2 || *young_bytes >= MAX_BYTES / 2)
-            && !young.contains_key(&prefix)
-        {
-            *old = std::mem::take(young);
-            *young_bytes = 0;
+    fn remember(&self, seen: Seen<'_>) -> bool {
+        let (is_shared, has_work) = self.lock().remember(seen);
+        if has_work {
+            self.work.notify_one();
         }
-        let entry = young.entry(prefix).or_insert_with(|| old.remove(&prefix).unwrap_or_default());
-        let is_known = |it: &Remembered| it.digits == digits && it.category == category;
-        let keep = |value: &str| Zeroizing::new(value.into());
-        match entry.iter().position(is_known) {
-            Some(at) => {
-                let known = &mut entry[at];
-                known.seen = seen;
-                if let (None, Some(value)) = (&known.value, value) {
-                    known.value = Some(keep(value));
-                    *young_bytes += value.len();
-                }
-            }
-            None if entry.len() < MAX_SHARED => {
-                *young_bytes += value.map_or(0, str::len);
-                entry.push(Remembered { digits, value: value.map(keep), category, seen });
-            }
-            None => {}
-        }
-        is_shared(entry)
-    }
-
-    fn hours(&self) -> u32 {
-        let since = self.clock.now().wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u32::try_from(since.as_secs() / HOUR.as_secs()).unwrap_or(u32::MAX)
+        is_shared
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_shared(entry: &Entry) -> bool {
-    let first = entry.first().map(|it| it.digits);
-    entry.iter().any(|it| Some(it.digits) != first)
 }
 
 impl fmt::Debug for TokenTable {
@@ -159,17 +136,21 @@ impl fmt::Debug for TokenTable {
     }
 }
 
-/// Most values that are remembered.
-const MAX_VALUES: usize = 200_000;
+/// Returns the hour since which no value counts that was not seen again.
+pub(super) fn oldest_hour(clock: &Clock) -> u32 {
+    hours(clock).saturating_sub(MAX_AGE_HOURS)
+}
 
-/// Most bytes of values that are remembered: 160 for each.
-const MAX_BYTES: usize = 32 << 20;
+fn hours(clock: &Clock) -> u32 {
+    let since = clock.now().wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs() / HOUR.as_secs()).unwrap_or(u32::MAX)
+}
+
+const HEX: [char; 16] =
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
 
 /// Longest value that is remembered, in bytes: longer ones are texts, which no filter takes.
-const MAX_VALUE_BYTES: usize = 4 << 10;
-
-/// Most values with the same eight digits: three are as good as impossible, but for categories.
-const MAX_SHARED: usize = 16;
+pub(super) const MAX_VALUE_BYTES: usize = 4 << 10;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -179,11 +160,21 @@ const MAX_AGE_HOURS: u32 = 30 * 24;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::remembered::MAX_VALUES;
+
+    fn table(secret: u8) -> TokenTable {
+        TokenTable::new(&[secret; 32], Clock::system(), Arc::default())
+    }
 
     fn token(table: &TokenTable, category: Category, value: &str) -> String {
         let mut out = String::new();
         table.write_token(category, value, true, &mut out);
         out
+    }
+
+    fn see(table: &TokenTable, value: &str, digits: u64) -> bool {
+        let (value, at) = (Some(value), table.hour());
+        table.remember(Seen { digits, value, category: Category::Name, at })
     }
 
     fn digits(token: &str) -> &str {
@@ -192,10 +183,7 @@ mod tests {
 
     #[test]
     fn a_token_is_the_same_for_one_key_and_another_for_another() {
-        let (one, other) = (
-            TokenTable::new(&[1; 32], Clock::system()),
-            TokenTable::new(&[2; 32], Clock::system()),
-        );
+        let (one, other) = (table(1), table(2));
         let first = token(&one, Category::Email, "ada@example.com");
         assert_eq!(token(&one, Category::Email, "ada@example.com"), first);
         assert_ne!(token(&other, Category::Email, "ada@example.com"), first);
@@ -208,13 +196,22 @@ mod tests {
         assert_eq!(one.resolve(Category::Email, digits(&first)), Err(UnknownToken));
     }
 
+    /// As `printf %s VALUE | openssl dgst -sha256 -hmac KEY` prints it.
+    #[test]
+    fn a_token_begins_as_the_hmac_of_its_value() {
+        let mut out = String::new();
+        let table = TokenTable::new(&[b'J'; 32], Clock::system(), Arc::default());
+        table.write_token(Category::Name, "what do ya want for nothing?", false, &mut out);
+        assert_eq!(out, "«PII:NAME:2e5b04b2»");
+    }
+
     #[test]
     fn two_values_with_the_same_eight_digits_get_sixteen() {
-        let table = TokenTable::new(&[1; 32], Clock::system());
-        assert!(!table.remember(Category::Name, Some("Ada"), 0x3f9a_1c20_0000_0001));
+        let table = table(1);
+        assert!(!see(&table, "Ada", 0x3f9a_1c20_0000_0001));
         assert!(table.resolve(Category::Name, "3f9a1c20").is_ok());
-        assert!(table.remember(Category::Name, Some("Bob"), 0x3f9a_1c20_0000_0002));
-        assert!(table.remember(Category::Name, Some("Ada"), 0x3f9a_1c20_0000_0001));
+        assert!(see(&table, "Bob", 0x3f9a_1c20_0000_0002));
+        assert!(see(&table, "Ada", 0x3f9a_1c20_0000_0001));
         assert_eq!(table.resolve(Category::Name, "3f9a1c20"), Err(UnknownToken));
         let bob = table.resolve(Category::Name, "3f9a1c2000000002").unwrap();
         assert_eq!(&**bob, "Bob");
@@ -224,7 +221,7 @@ mod tests {
     #[test]
     fn values_are_forgotten_after_thirty_days_and_when_there_are_too_many() {
         let (clock, time) = Clock::manual();
-        let table = TokenTable::new(&[1; 32], clock);
+        let table = TokenTable::new(&[1; 32], clock, Arc::default());
         let first = token(&table, Category::Name, "Ada");
         time.advance(HOUR * MAX_AGE_HOURS);
         assert!(table.resolve(Category::Name, digits(&first)).is_ok());
@@ -237,13 +234,12 @@ mod tests {
             table.write_token(Category::Name, &number.to_string(), true, &mut String::new());
         }
         assert_eq!(table.resolve(Category::Name, digits(&first)), Err(UnknownToken));
-        let entries = table.lock();
-        assert!(entries.young.len() + entries.old.len() <= MAX_VALUES);
+        assert!(table.lock().len() <= MAX_VALUES);
     }
 
     #[test]
     fn a_value_that_no_key_sends_back_is_not_remembered() {
-        let table = TokenTable::new(&[1; 32], Clock::system());
+        let table = table(1);
         let mut out = String::new();
         table.write_token(Category::Name, "Ada", false, &mut out);
         assert_eq!(table.resolve(Category::Name, digits(&out)), Err(UnknownToken));

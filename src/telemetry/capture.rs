@@ -257,7 +257,7 @@ impl CapturedBody {
     }
 }
 
-// What was captured stands in no log line and no message of a panic.
+// Captured content stands in no log line and no message of a panic.
 impl fmt::Debug for Capture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Capture(..)")

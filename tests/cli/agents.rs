@@ -100,6 +100,40 @@ fn the_record_is_shown_and_checked() {
 }
 
 #[test]
+fn what_is_done_while_no_daemon_runs_is_recorded_as_well() {
+    let home = home();
+    home.configure("[audit]\nfile = \"auto\"\n");
+    for line in [
+        "client add bot -q",
+        "client set bot --read-only -q",
+        "client rotate bot -q",
+        "client revoke bot -q",
+        "lock",
+        "unlock",
+        "logout",
+    ] {
+        let said = home.run(line);
+        assert!(said.ends_with("=> 0\n") && !said.contains("recorded"), "{line}: {said}");
+    }
+    let text = fs::read_to_string(home.path(AUDIT)).unwrap();
+    assert!(!text.contains("nxp_"), "{text}");
+    let lines = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+    let told: Vec<_> = lines.map(|line| format!("{} {}", line["event"], line["action"])).collect();
+    let keys = ["add", "set", "rotate", "revoke"].map(|action| format!("\"keys\" \"{action}\""));
+    let others = ["\"lock\" \"lock\"", "\"lock\" \"unlock\"", "\"login\" \"logout\""];
+    assert_eq!(told, [keys.as_slice(), &others.map(str::to_owned)].concat());
+    assert!(home.run("audit verify").starts_with("7 lines in 1 file, 1 to 7, unbroken\n"));
+    assert!(home.run("audit show").contains("detail=no daemon ran"));
+
+    // The change is made, and its record is missed aloud.
+    fs::remove_file(home.path(AUDIT)).unwrap();
+    fs::create_dir(home.path(AUDIT)).unwrap();
+    let said = home.run("client add other -q");
+    assert!(said.contains("! warning: this is done, and could not be recorded"), "{said}");
+    assert!(said.starts_with("nxp_") && said.ends_with("=> 0\n"), "{said}");
+}
+
+#[test]
 fn questions_and_budgets_are_limits_of_a_client() {
     let home = home();
     let mut add = home.command("client add bot -q --max-writes 50/day --max-bytes 200MiB/day");

@@ -75,7 +75,8 @@ fn a_daemon_serves_beside_as_many_idle_tunnels_as_it_has_files_for() {
 fn look_at(mut held: Ends, count: usize, before: u64, pid: Option<u32>) {
     let memory = memory_kib(pid.unwrap_or(held.child.id())).saturating_sub(before);
     let each = memory as f64 / count as f64;
-    writeln!(stderr(), "{count} idle tunnels take {memory} KiB, each {each:.1}").unwrap();
+    let told = format!("{count} idle tunnels take {memory} KiB, each {each:.1}\n");
+    stderr().write_all(told.as_bytes()).unwrap();
     held.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     assert_eq!(held.next_line(), format!("alive {count}"));
     assert_eq!(held.next_line(), "HTTP/1.1 503 too many tunnels in nexudus-proxy");

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::home;
+use serde_json::Value as Json;
+
+use crate::support::{Home, home};
 
 const FILE: &str = ".local/state/nexudus-proxy/clients.json";
 
@@ -99,4 +101,51 @@ fn doctor_warns_while_callers_without_a_key_see_more() {
     assert!(warned.contains("warn") && warned.contains("without a key"), "{warned}");
     home.configure("[policy]\nanonymous_redact = \"table\"\n");
     assert!(line().unwrap().contains("ok"));
+
+    // A table hides less than everything, and the cure says how much is needed.
+    assert!(home.run("client set bot --redact=all -q").ends_with("=> 0\n"));
+    assert!(line().unwrap().contains("warn"));
+    assert!(home.run("doctor").contains("anonymous_redact = \"all\", or policy.anonymous"));
+    home.configure("[policy]\nanonymous_redact = \"all\"\n");
+    assert!(line().unwrap().contains("ok"));
+}
+
+#[test]
+fn doctor_warns_while_leaving_a_key_out_goes_round_its_limits() {
+    let limits = |home: &Home| {
+        let told = home.run("doctor --json");
+        let json: Json = serde_json::from_str(&told[..told.rfind('}').unwrap() + 1]).unwrap();
+        let found = json["checks"].as_array().unwrap().iter().find(|it| it["check"] == "limits");
+        found.map(|it| format!("{} {}", it["verdict"], it["finding"]))
+    };
+    for (flags, evades_full, evades_reading) in [
+        (&["--ask", "DELETE /**"][..], true, false),
+        (&["--ask", "GET /api/billing/**"], true, true),
+        (&["--ask", "PUT /**", "--allow", "GET /api/spaces/**"], true, false),
+        (&["--max-writes", "5/day"], true, false),
+        (&["--max-deletes", "5/day"], true, false),
+        (&["--max-bytes", "1MiB/day"], true, true),
+        (&["--max-requests", "9"], true, true),
+    ] {
+        let home = home();
+        assert_eq!(limits(&home), None);
+        let mut add = home.command("client add bot -q");
+        assert!(home.transcript(add.args(flags)).ends_with("=> 0\n"), "{flags:?}");
+        for (policy, evades) in [
+            ("anonymous = \"full\"", evades_full),
+            ("anonymous = \"read-only\"", evades_reading),
+            ("anonymous = \"none\"", false),
+        ] {
+            home.configure(format!("[policy]\n{policy}\n"));
+            let said = limits(&home).unwrap();
+            assert_eq!(said.contains("\"warn\""), evades, "{flags:?} {policy}: {said}");
+            assert_eq!(said.contains(" of bot"), evades, "{flags:?} {policy}: {said}");
+        }
+    }
+    // What the owner's rule asks about, it asks of every caller.
+    let home = home();
+    let mut add = home.command("client add bot -q --ask");
+    assert!(home.transcript(add.arg("DELETE /api/spaces/**")).ends_with("=> 0\n"));
+    home.configure("[policy]\nask = [\"DELETE /**\"]\n");
+    assert!(limits(&home).unwrap().contains("\"ok\""));
 }

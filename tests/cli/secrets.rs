@@ -116,7 +116,7 @@ fn assert_without(home: &Home, texts: &[(String, String)], secrets: &[String]) {
 }
 
 /// What is run while the login works.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 28] = [
     "whoami",
     "whoami --json",
     "status",
@@ -127,6 +127,13 @@ const COMMANDS: [&str; 21] = [
     "client set one --no-delete",
     "client rotate one --json",
     "client list",
+    "client add two --redact --resolve --max-writes 5/day --guide",
+    "client add three --redact=all --share-tokens bots --read-only --json",
+    "policy explain GET /api/x --client two",
+    "approvals list --json",
+    "audit show",
+    "audit show --json",
+    "audit verify",
     "policy explain GET /api/x",
     "refresh",
     "lock",
@@ -303,7 +310,7 @@ fn upstream(home: &Home) -> Simulator {
          [log]\nlevel = \"trace\"\nformat = \"human\"\n\
          [credentials]\nemail = \"{DEMO_EMAIL}\"\ncommand = {}\n\
          [session]\nkey_command = {}\n\
-         [notify]\ncommand = {}\n",
+         [notify]\ncommand = {}\n[audit]\nfile = \"auto\"\n",
         simulator.origin(),
         path("ca.pem"),
         argv("password", &format!("cat {}", path("the-password"))),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nexudus_proxy::admin::api::{ApprovalDecision, ApprovalRecord, SessionReport, WaitingCalls};
 use nexudus_proxy::audit::{files, verify};
-use nexudus_proxy::clients::{self, ClientPolicy};
-use nexudus_proxy::config::{AuditFile, Config, Rule};
+use nexudus_proxy::clients::{self, ClientPolicy, RedactionPolicy};
+use nexudus_proxy::config::{AuditFile, Config, RedactMode, Rule};
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, EMAIL, PASSWORD, daemon, problem_json, upstream};
@@ -93,6 +93,37 @@ async fn the_audit_holds_no_secret_and_no_personal_value() {
     for secret in [&key, &token, PASSWORD] {
         assert!(!listed.contains(secret));
     }
+}
+
+#[tokio::test]
+async fn the_rule_that_allowed_and_the_hidden_values_are_told() {
+    let upstream = upstream().start().unwrap();
+    let auto = |config: &mut Config| config.audit.file = AuditFile::Auto;
+    let daemon = daemon(&upstream).set(auto).run().await;
+    let rule = |text: &str| Rule::parse(text).unwrap();
+    let allow = ["GET /api/spaces/**", "RUN *PRINT* /**"].map(rule).to_vec().into();
+    let redaction = RedactionPolicy { mode: RedactMode::Table, ..RedactionPolicy::default() };
+    let limits = ClientPolicy { allow, redaction, ..ClientPolicy::default() };
+    let key = clients::add(&daemon.home().join("state"), "bot", limits).unwrap();
+    let send = |method: &str, path: &str, body: &'static str| {
+        let request = daemon.request(method, path).bearer_auth(key.expose());
+        request.header("content-type", "application/json").body(body).send()
+    };
+
+    let list = send("GET", "/api/spaces/coworkers?size=2", "").await.unwrap();
+    let tokens = list.text().await.unwrap().matches("«PII:").count();
+    let print = r#"{"Ids":[5],"Key":"COWORKER_PRINT"}"#;
+    send("POST", "/api/spaces/coworkers/runCommand", print).await.unwrap().bytes().await.unwrap();
+    send("DELETE", "/api/spaces/coworkers/5", "").await.unwrap();
+    let home = daemon.stop().await;
+
+    let lines = lines(&home.path().join("state/audit.jsonl"));
+    assert!(tokens > 5);
+    assert_eq!(lines[1]["redactions"], json!(tokens), "{lines:#?}");
+    assert_eq!(lines[1]["rule"], json!("GET /api/spaces/**"));
+    let told: Vec<_> = lines[2..4].iter().map(|line| line["rule"].clone()).collect();
+    assert_eq!(told, ["RUN *PRINT* /**", "RUN *PRINT* /**"]);
+    assert_eq!((&lines[4]["event"], lines[4].get("rule")), (&json!("refused"), None));
 }
 
 #[tokio::test]
@@ -227,6 +258,9 @@ fn check_story(path: &Path, id: &str) {
     assert_eq!((&lines[3]["ids"], &lines[3]["call"]), (&json!([5]), &lines[4]["call"]));
     assert_eq!(lines[3]["body_hash"].as_str().unwrap().len(), 32);
     assert_eq!(lines[4]["was_successful"], json!(true));
+    assert_eq!(lines[2]["rule"], json!("* /api/sys/**"));
+    assert_eq!(lines[1].get("rule"), None, "nothing but the lack of a rule allows it");
+    assert_eq!(lines[1].get("redactions"), None);
     assert_eq!(lines[5]["rules"], json!(["DELETE /**"]));
     assert_eq!((&lines[6]["action"], &lines[6]["approval"]), (&json!("approve"), &json!(id)));
     assert_eq!((&lines[7]["approval"], &lines[8]["status"]), (&json!(id), &json!(404)));

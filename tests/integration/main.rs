@@ -29,6 +29,7 @@ mod dead_connections;
 mod diagnostics;
 mod differential;
 mod draining;
+mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
 mod forward_accounts;

@@ -1,12 +1,16 @@
 //! Passwords and tokens stay where they belong.
 
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use nexudus_proxy::ca::AuthorityKind;
+use nexudus_proxy::clients::{self, ClientPolicy, RedactionPolicy};
+use nexudus_proxy::config::{AuditFile, RedactMode, Rule};
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
 use nexudus_proxy::secret::Secret;
+use serde_json::{Value, json};
 
 use crate::support::forward::{Forward, origin, root, with_forward_proxy};
 use crate::support::{EMAIL, PASSWORD, SESSION_KEY, daemon, upstream};
@@ -106,6 +110,69 @@ async fn the_keys_of_the_authorities_are_in_no_file_and_no_text() {
     }
 }
 
+#[tokio::test]
+async fn what_a_redacted_client_did_stands_nowhere_in_the_clear() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).stored().set(|config| {
+        config.audit.file = AuditFile::Auto;
+        config.approval.hold = Duration::ZERO;
+    });
+    let daemon = setup.run().await;
+    let plain = daemon.get("/api/spaces/coworkers?size=3").await.text().await.unwrap();
+    let plain: Value = serde_json::from_str(&plain).unwrap();
+    let records = plain["Records"].as_array().unwrap();
+    let personal = records.iter().flat_map(|it| [&it["FullName"], &it["Email"]]);
+    let persons: Vec<String> = personal.filter_map(Value::as_str).map(str::to_owned).collect();
+    assert!(persons.len() >= 2 && persons.iter().all(|it| it.len() > 4), "{persons:?}");
+    let redaction = RedactionPolicy { mode: RedactMode::Table, resolve: true, share_tokens: None };
+    let ask = vec![Rule::parse("DELETE /**").unwrap()].into();
+    let limits = ClientPolicy { redaction, ask, ..ClientPolicy::default() };
+    let key = clients::add(&daemon.home().join("state"), "bot", limits).unwrap();
+    let key = key.expose();
+    let ask = async |method: &str, path: &str, body: String| {
+        let request = daemon.request(method, path).bearer_auth(key).body(body);
+        let request = request.header("content-type", "application/json");
+        request.send().await.unwrap().text().await.unwrap()
+    };
+
+    let list = ask("GET", "/api/spaces/coworkers?size=3", String::new()).await;
+    let seen: Value = serde_json::from_str(&list).unwrap();
+    let written = json!({ "Id": 1, "FullName": seen["Records"][0]["FullName"] }).to_string();
+    let id = records[0]["Id"].to_string();
+    let mut received = [
+        list,
+        ask("PUT", "/api/spaces/coworkers", written).await,
+        ask("DELETE", &format!("/api/spaces/coworkers/{id}"), String::new()).await,
+        ask("GET", "/api/spaces/coworkers?Coworker_Email=x", String::new()).await,
+        ask("GET", "/.well-known/nexudus-proxy", String::new()).await,
+    ]
+    .join("\n");
+    assert!(received.contains("policy.approval-pending") && received.contains("policy.redacted"));
+    received.push_str(&daemon.metrics().await);
+    received.push_str(&format!("{:?}", daemon.running));
+    let token = upstream.live_access_tokens().remove(0);
+    let home = daemon.stop().await;
+
+    let secrets = [persons, vec![key.to_owned(), token, PASSWORD.to_owned()]].concat();
+    assert_nowhere(&secrets, &received, home.path());
+}
+
+/// Neither the client nor a file of the daemon has one of these.
+fn assert_nowhere(secrets: &[String], received: &str, home: &std::path::Path) {
+    let all = files(home);
+    for (what, part) in [("the record", "audit.jsonl"), ("the tokens", "tokens/")] {
+        assert!(all.iter().any(|it| it.display().to_string().contains(part)), "{what}: {all:?}");
+    }
+    for secret in secrets {
+        assert!(!received.contains(secret.as_str()), "the client got {secret}");
+        for file in &all {
+            let bytes = std::fs::read(file).unwrap_or_default();
+            let found = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
+            assert!(!found, "{} holds {secret}", file.display());
+        }
+    }
+}
+
 #[test]
 fn a_panic_that_names_all_there_is_shows_no_secret() {
     let name = "secret_leaks::a_panic_that_names_all_there_is_shows_no_secret";
@@ -155,7 +222,7 @@ fn panicking(place: &str) {
             password: Secret::new(PASSWORD),
             second_factor: Some(SecondFactor::Shared(Secret::new(shared))),
         };
-        let key = nexudus_proxy::clients::add(daemon.home(), "client", Default::default()).unwrap();
+        let key = clients::add(daemon.home(), "client", Default::default()).unwrap();
         let credentials = Credentials::in_memory(Some(login.clone()));
         let secrets = [PASSWORD, shared, SESSION_KEY, &token, &refresh, key.expose()].join("\n");
         std::fs::write(place, secrets).unwrap();

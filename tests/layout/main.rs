@@ -85,6 +85,7 @@ const OWNED: &[(&str, &[&str])] = &[
         "spawn_blocking(",
         &[
             "admin/clients.rs",
+            "admin/commands.rs",
             "clients/blocking.rs",
             "credentials/keychain/native.rs",
             "daemon/authorities.rs",

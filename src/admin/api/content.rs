@@ -9,9 +9,9 @@ pub struct RequestContent {
     pub request_id: u64,
     /// The fields of the query; `None` where the reader did not ask for it.
     pub query: Option<Vec<NamedValue>>,
-    /// What the client sent.
+    /// The message of the client.
     pub request: MessageContent,
-    /// What the client got.
+    /// The message that the client got.
     pub response: MessageContent,
 }
 
@@ -38,7 +38,7 @@ pub struct NamedValue {
 pub struct BodyContent {
     /// The text, redacted; `None` where it is not understood.
     pub text: Option<String>,
-    /// Why the text is missing, or ends early.
+    /// The reason why the text is missing, or ends early.
     #[serde(default)]
     pub note: Option<String>,
 }

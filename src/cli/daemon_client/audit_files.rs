@@ -2,13 +2,59 @@
 
 use std::path::PathBuf;
 
-use crate::audit::Audit;
-use crate::cli::CliError;
+use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::cli::globals::GlobalArgs;
-use crate::config::LoadedConfig;
+use crate::cli::{CliError, Printer};
+use crate::config::{self, LoadedConfig, Paths};
 
 /// Returns the file that is configured; `None` where the audit is off.
 pub(in crate::cli) fn audit_path(globals: &GlobalArgs) -> Result<Option<PathBuf>, CliError> {
     let LoadedConfig { config, paths, .. } = globals.load(vec![])?;
     Ok(Audit::path(&config.audit, &paths.profile_state()))
+}
+
+/// Records what a command does itself because no daemon runs. To be called with the profile's lock, so
+/// that no daemon writes the same file.
+pub(in crate::cli) fn record_without_daemon(
+    config: &config::Audit,
+    paths: &Paths,
+    (event, action): (AuditEvent, &'static str),
+    client: Option<&str>,
+    print: Printer,
+) {
+    let record = AuditRecord {
+        event,
+        action: Some(action),
+        client: client.map(str::to_owned),
+        uid: own_uid(),
+        detail: Some("no daemon ran".to_owned()),
+        ..AuditRecord::default()
+    };
+    if let Err(error) = Audit::append(config, &paths.profile_state(), &record) {
+        print.warning(&format!("this is done, and could not be recorded in the audit: {error}"));
+    }
+}
+
+/// As [`record_without_daemon`], with the configuration as it is read now. Where that is not valid, no
+/// daemon with an audit can run either.
+pub(in crate::cli) fn record_as_configured(
+    globals: &GlobalArgs,
+    paths: &Paths,
+    what: (AuditEvent, &'static str),
+    print: Printer,
+) {
+    if let Ok(LoadedConfig { config, .. }) = globals.load(vec![]) {
+        record_without_daemon(&config.audit, paths, what, None, print);
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "other systems have no number")]
+fn own_uid() -> Option<u32> {
+    Some(nix::unistd::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> Option<u32> {
+    None
 }

@@ -1,13 +1,19 @@
 //! The named clients: through the daemon that serves, or on the files while none runs.
 
+use super::audit_files::record_without_daemon;
 use super::effective_config::effective_config;
+use super::profile_files::tokens_remain;
 use super::target::{ServingDaemon, announce_files, find_daemon, require_own_files};
 use crate::admin::api::{ClientChanged, ClientRecord};
+use crate::admin::is_table_used;
+use crate::audit::AuditEvent;
 use crate::cli::globals::GlobalArgs;
 use crate::cli::{CliError, Printer, serve};
 use crate::clients::{self, ChangedKeys, ClientChange, ClientStatus, Clients};
 use crate::clock::Clock;
-use crate::config::{Config, LoadedConfig, Paths};
+use crate::config::{self, AuditFile, Config, LoadedConfig, Paths};
+use crate::daemon;
+use crate::redact;
 use crate::secret::Secret;
 
 /// The clients of the profile.
@@ -15,6 +21,8 @@ use crate::secret::Secret;
 pub(in crate::cli) struct ClientStore {
     paths: Paths,
     daemon: Option<ServingDaemon>,
+    /// Where changes are recorded that no daemon makes; `None` where the configuration is not valid.
+    audit: Option<config::Audit>,
 }
 
 impl ClientStore {
@@ -22,10 +30,13 @@ impl ClientStore {
     pub(in crate::cli) fn open(globals: &GlobalArgs) -> Result<Self, CliError> {
         let paths = globals.sources(vec![]).paths()?;
         let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
+        let mut audit = None;
         if daemon.is_none() {
             require_own_files(globals)?;
+            // A key can be revoked whatever stands in the configuration.
+            audit = globals.load(vec![]).ok().map(|loaded| loaded.config.audit);
         }
-        Ok(Self { paths, daemon })
+        Ok(Self { paths, daemon, audit })
     }
 
     /// Says whether a daemon serves.
@@ -49,14 +60,44 @@ impl ClientStore {
         })
     }
 
-    /// Makes a change.
-    pub(in crate::cli) fn apply(&self, change: ClientChange) -> Result<ChangedKeys, CliError> {
+    /// Makes a change, which is recorded.
+    pub(in crate::cli) fn apply(
+        &self,
+        change: ClientChange,
+        print: Printer,
+    ) -> Result<ChangedKeys, CliError> {
         let Some(daemon) = &self.daemon else {
-            return Ok(change.apply(&self.paths.profile_state())?);
+            return self.apply_to_files(change, print);
         };
         let changed = daemon.admin.post_json("/v1/clients", &change);
         let changed: ClientChanged = serve::control_runtime()?.block_on(changed)?;
         Ok(ChangedKeys { new: changed.key.map(Secret::new), replaced: changed.replaced })
+    }
+
+    fn apply_to_files(
+        &self,
+        change: ClientChange,
+        print: Printer,
+    ) -> Result<ChangedKeys, CliError> {
+        let directory = self.paths.profile_state();
+        let audit = self.audit.as_ref().filter(|audit| audit.file != AuditFile::Off);
+        // A daemon that starts meanwhile would write the same record.
+        let lock = audit.map(|_| daemon::lock_profile(&self.paths)).transpose()?;
+        let (action, client) = change.action_and_client();
+        let client = client.to_owned();
+        let may_end = matches!(change, ClientChange::Revoke { .. } | ClientChange::Set { .. });
+        let changed = change.apply(&directory)?;
+        if let Some(audit) = audit {
+            let what = (AuditEvent::Keys, action);
+            record_without_daemon(audit, &self.paths, what, Some(&client), print);
+        }
+        drop(lock);
+        if may_end {
+            let clients = Clients::new(&directory, Clock::system());
+            redact::erase_unused_tokens(&directory, |name| is_table_used(&clients, name))
+                .map_err(|error| tokens_remain(&error))?;
+        }
+        Ok(changed)
     }
 
     /// Returns every client, with its limits and its use of them.

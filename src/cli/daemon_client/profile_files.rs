@@ -1,6 +1,5 @@
 //! Changes that commands make to the files of a profile while no daemon runs.
 
-#[cfg(unix)]
 use std::io;
 #[cfg(unix)]
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use crate::credentials::{self, Credentials};
 use crate::daemon::{self, StandaloneSession};
 use crate::fleet::FleetError;
 use crate::problem::ExitCode;
+use crate::redact;
 use crate::session::{self, CurrentUser, CurrentUserError};
 
 /// The logins that a logout has removed from files and keychain.
@@ -34,6 +34,7 @@ pub(in crate::cli) async fn clear_logins(
     origins: Vec<Origin>,
 ) -> Result<ClearedLogins, CliError> {
     let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let tokens = redact::erase_tokens(&paths.profile_state());
     let sealed = credentials.clear_files();
     let keychain = credentials.clear(&origins).await;
     files.map_err(|cause| {
@@ -41,6 +42,7 @@ pub(in crate::cli) async fn clear_logins(
         let hint = "Make that directory writable for this user, and log out again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
+    tokens.map_err(|error| tokens_remain(&error))?;
     Ok(ClearedLogins { origins, sealed: sealed?, keychain })
 }
 
@@ -82,7 +84,16 @@ pub(in crate::cli) async fn persist_lock(locked: bool, paths: &Paths) -> Result<
         let message = format!("could not keep whether the session is locked: {cause}");
         let hint = "Make that directory writable for this user, and run the command again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
-    })
+    })?;
+    let erased = if locked { redact::erase_tokens(&paths.profile_state()) } else { Ok(()) };
+    erased.map_err(|error| tokens_remain(&error))
+}
+
+/// Says that what the tokens of redacted clients stand for is still on disk, sealed.
+pub(super) fn tokens_remain(error: &io::Error) -> CliError {
+    let message = format!("could not remove what tokens stand for: {error}");
+    let hint = "Make the state directory writable for this user, and run the command again.";
+    CliError::message(ExitCode::Failed, message, Some(hint))
 }
 
 /// Tests that the keychain returns what was written to it.

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::AuthorityReport;
-use crate::cli::client_redaction;
 use crate::cli::daemon_client::{
     OtherOrigin, RESTART_HINT, RunningDemo, ServingDaemon, origins_with_login, self_test_keychain,
 };
-use crate::clients::ClientStatus;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{CredentialSource, Credentials, Error, Keychain};
 use crate::session::SessionStatus;
@@ -304,22 +302,6 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
             },
         ),
     }
-}
-
-/// Compares what redacted clients see with what callers without a key see; `None` where there is no
-/// redacted client.
-pub(super) fn redaction(config: &Config, clients: &[ClientStatus]) -> Option<CheckOutcome> {
-    if !clients.iter().any(|client| client.limits.redaction.is_active()) {
-        return None;
-    }
-    Some(if client_redaction::is_anonymous_wider(config) {
-        warn(
-            "callers without a key read the personal values that redacted clients do not",
-            "Set policy.anonymous_redact = \"table\", or policy.anonymous = \"none\".",
-        )
-    } else {
-        ok("callers without a key see no more than redacted clients")
-    })
 }
 
 /// Lists the other users who are allowed.

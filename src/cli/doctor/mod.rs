@@ -5,6 +5,7 @@
 //! removes. The system's daemon checks its own stores: no other process can use them.
 
 mod check;
+mod limits;
 mod local;
 mod network;
 mod service;
@@ -183,11 +184,14 @@ impl Checks<'_> {
         self.token(config, serving, stuck.is_some()).await
     }
 
-    /// Checks who may call without a key, and what such callers see.
+    /// Checks who may call without a key, what such callers see, and which limits they go round.
     async fn callers(&self, config: &Config) -> Result<(), CliError> {
         self.add("callers", local::callers(config)).await?;
-        match local::redaction(config, self.clients) {
-            Some(outcome) => self.add("redaction", async { outcome }).await,
+        if let Some(outcome) = limits::redaction(config, self.clients) {
+            self.add("redaction", async { outcome }).await?;
+        }
+        match limits::limits(config, self.clients) {
+            Some(outcome) => self.add("limits", async { outcome }).await,
             None => Ok(()),
         }
     }

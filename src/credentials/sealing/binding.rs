@@ -157,6 +157,8 @@ fn magic(purpose: Purpose) -> &'static [u8] {
         Purpose::Member => b"nexudus-proxy member 1\n",
         // No origin issues an authority: its header is another (`authority_sealer.rs`).
         Purpose::Authority => b"nexudus-proxy ca 1 ",
+        // Nor tokens, which every origin of a profile shares (`redact/token_file.rs`).
+        Purpose::Tokens => b"nexudus-proxy tokens 1 ",
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Authority,
     /// What a member of a fleet keeps.
     Member,
+    /// The values that the tokens of redacted clients stand for.
+    Tokens,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Login => b"login file 1",
             Self::Authority => b"certificate authority file 1",
             Self::Member => b"fleet member file 1",
+            Self::Tokens => b"token file 1",
         }
     }
 }
@@ -50,15 +53,7 @@ impl SealingKey {
     /// Derives the key of this purpose from its material; `None` when that is shorter than
     /// [`MIN_KEY_LENGTH`].
     pub(crate) fn derive(material: &[u8], purpose: Purpose) -> Option<Self> {
-        if material.len() < MIN_KEY_LENGTH {
-            return None;
-        }
-        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"nexudus-proxy").extract(material);
-        let mut bytes = Zeroizing::new([0; 32]);
-        secret
-            .expand(&[purpose.label()], hkdf::HKDF_SHA256)
-            .and_then(|derived| derived.fill(&mut *bytes))
-            .expect("HKDF-SHA256 yields 32 bytes");
+        let bytes = derive_secret(material, &[purpose.label()])?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &*bytes);
         Some(Self(key.expect("AES-256 takes 32 bytes")))
     }
@@ -87,6 +82,21 @@ impl SealingKey {
         plain.truncate(length);
         Ok(plain)
     }
+}
+
+/// Derives a secret from the material of a key, for the purpose that `labels` name one after another;
+/// `None` when the material is shorter than [`MIN_KEY_LENGTH`].
+pub(crate) fn derive_secret(material: &[u8], labels: &[&[u8]]) -> Option<Zeroizing<[u8; 32]>> {
+    if material.len() < MIN_KEY_LENGTH {
+        return None;
+    }
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"nexudus-proxy").extract(material);
+    let mut bytes = Zeroizing::new([0; 32]);
+    secret
+        .expand(labels, hkdf::HKDF_SHA256)
+        .and_then(|derived| derived.fill(&mut *bytes))
+        .expect("HKDF-SHA256 yields 32 bytes");
+    Some(bytes)
 }
 
 impl std::fmt::Debug for SealingKey {

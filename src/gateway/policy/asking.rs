@@ -53,6 +53,29 @@ impl Policy {
         self.ask_sets(level).flat_map(|rules| rules.iter()).filter(is_about).collect()
     }
 
+    /// Returns the client's rule by which a request may be sent, for the record; `None` where all is
+    /// allowed that no rule denies.
+    pub(in crate::gateway) fn allowing_rule(
+        &self,
+        allowed: &Allowed,
+        body: &ReplayBody,
+    ) -> Option<String> {
+        let (path, level) =
+            (PathInterpretations::new(allowed.path()), self.access_level(allowed.client()));
+        let method = allowed.method().as_str();
+        let matched = match self.check_rules(method, &path, level).ok()? {
+            MatchedRule::Command => {
+                let command = command::keys(allowed.head(), body);
+                self.check_command(method, &path, level, &command).ok()?
+            }
+            matched @ (MatchedRule::None | MatchedRule::Rule(_)) => matched,
+        };
+        match matched {
+            MatchedRule::Rule(rule) => Some(rule.as_str().to_owned()),
+            MatchedRule::None | MatchedRule::Command => None,
+        }
+    }
+
     /// Returns the rules that want a person asked about a whole request.
     pub(in crate::gateway) fn asking_about(
         &self,

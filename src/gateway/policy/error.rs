@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clients::QuotaError;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::redact::{QueryError, ResolveError, UnplainPath};
+use crate::redact::{QueryError, ResolveError};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,18 +75,25 @@ pub enum Error {
     /// No budget counts the bytes of a WebSocket.
     #[error("a client with a budget opens no WebSocket: nothing that goes through is counted")]
     UncountedWebSocket,
-    /// A redacted client sent a query or a body that is not for one.
+    /// A redacted client sent a path, a query or a body that is not for one.
     #[error(transparent)]
     Redaction(#[from] ResolveError),
-    /// A redacted client sent a path that can lead to records of more than one kind.
-    #[error(transparent)]
-    UnplainPath(#[from] UnplainPath),
     /// A redacted client would get what cannot be rewritten.
     #[error("{0}, which cannot be redacted")]
     Unredactable(&'static str),
     /// The client has used up its quota.
     #[error(transparent)]
     Quota(#[from] QuotaError),
+}
+
+impl Error {
+    /// Returns the rule that denied the request, if it was one.
+    pub(in crate::gateway) fn rule(&self) -> Option<&str> {
+        if let Self::Denied(rule) = self {
+            return Some(rule);
+        }
+        if let Self::LoginMaterial(path) = self { Some(path) } else { None }
+    }
 }
 
 impl Problem for Error {
@@ -136,9 +143,6 @@ impl Problem for Error {
                 ProblemKind::ReadOnly.with_hint(path_hint(path.as_deref()))
             }
             Self::Redaction(error) => redaction_details(*error),
-            Self::UnplainPath(_) => ProblemKind::Redacted.with_hint(
-                "Send the path as it is documented, without encoded characters and extensions.",
-            ),
             Self::Unredactable(_) => ProblemKind::Redacted.into(),
             Self::Quota(error) => error.details(),
         }
@@ -148,6 +152,9 @@ impl Problem for Error {
 fn redaction_details(error: ResolveError) -> ProblemDetails {
     let hidden = |hint| ProblemKind::Redacted.with_hint(hint);
     match error {
+        ResolveError::Path(_) => {
+            hidden("Send the path as it is documented, without encoded characters and extensions.")
+        }
         ResolveError::Query(QueryError::Filter) => hidden(
             "Page with `page` and `size`; filter by ids, dates, numbers, booleans and types. A filter \
              by a personal field takes a token, for a key with --resolve.",

@@ -1,7 +1,7 @@
 //! Which clients get redacted responses, and what their requests may ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Uri;
 use http::request::Parts;
@@ -26,9 +26,16 @@ pub(in crate::gateway) struct RequestRedaction {
     kind: RecordKind,
     /// Whether values took the places of tokens in the request: Nexudus may repeat them.
     has_resolved: AtomicBool,
+    /// Counts the values that are hidden in the response.
+    redactions: Arc<AtomicU64>,
 }
 
 impl RequestRedaction {
+    /// Returns what counts the values that are hidden in the response.
+    pub(in crate::gateway) fn redactions(&self) -> &Arc<AtomicU64> {
+        &self.redactions
+    }
+
     pub(in crate::gateway) fn redaction(&self) -> &Arc<Redaction> {
         &self.redaction
     }
@@ -53,6 +60,15 @@ impl Policy {
         Self { redactor, anonymous_redact: anonymous, ..self }
     }
 
+    /// Returns the tokens of a redacted client as long as those of an earlier process are not read.
+    pub(in crate::gateway) fn unread_tokens(&self, client: &ClientIdentity) -> Option<TokenVault> {
+        let is_redacted = match client {
+            ClientIdentity::Anonymous => self.anonymous_redact != RedactMode::Off,
+            ClientIdentity::Client(client) => client.policy().redaction.is_active(),
+        };
+        Some(self.redactor.vault()).filter(|it| is_redacted && !it.is_settled()).cloned()
+    }
+
     /// Checks the head of a redacted client's request, and puts the values of its tokens into its
     /// query.
     pub(super) fn redact_request(
@@ -70,7 +86,7 @@ impl Policy {
             let path = PathInterpretations::new(head.uri.path());
             check_login_material(None, head.method.as_str(), &path)?;
         }
-        let kind = redaction.record_kind(head.uri.path())?;
+        let kind = redaction.record_kind(head.uri.path()).map_err(ResolveError::from)?;
         let query = head.uri.query().unwrap_or_default();
         let resolved = resolve_query(&redaction, kind, query)?;
         let has_resolved = AtomicBool::new(resolved.is_some());
@@ -81,7 +97,8 @@ impl Policy {
                 Some(PathAndQuery::try_from(target).map_err(|_| ResolveError::Unreadable)?);
             head.uri = Uri::from_parts(parts).map_err(|_| ResolveError::Unreadable)?;
         }
-        Ok(Some(Box::new(RequestRedaction { redaction, kind, has_resolved })))
+        let redactions = Arc::default();
+        Ok(Some(Box::new(RequestRedaction { redaction, kind, has_resolved, redactions })))
     }
 
     fn redaction(&self, client: &ClientIdentity) -> Option<Arc<Redaction>> {
@@ -122,7 +139,7 @@ pub(in crate::gateway) fn check_redacted_query(
     let redactor = Redactor::new(vault, fields, &config.upstream.origin);
     let can_resolve = client.is_some_and(|policy| policy.resolve);
     let redaction = redactor.redaction(mode, can_resolve, &TableName::Anonymous);
-    let kind = redaction.record_kind(uri.path())?;
+    let kind = redaction.record_kind(uri.path()).map_err(ResolveError::from)?;
     match resolve_query(&redaction, kind, uri.query().unwrap_or_default()) {
         Ok(_) | Err(ResolveError::Unknown(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -197,7 +197,7 @@ impl ConnectionContext {
                     let handling = gateway.handle(request, &self.sender, &mut timing, &mut record);
                     unless_drained(&self.drain, pin!(handling)).await
                 };
-                in_flight.set_oversight(record.oversight.take());
+                in_flight.set_oversight(record.take_oversight(handled.as_ref()));
                 match handled {
                     Some(handled) => {
                         let is_refused = handled.is_err();

@@ -1,4 +1,4 @@
-//! What is captured, for how long, and within which bounds.
+//! The content that is captured, for how long, and within which bounds.
 
 use super::*;
 

@@ -1,0 +1,386 @@
+//! The values of one table that are remembered, within bounds, and what of them is not on disk yet.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use smallvec::SmallVec;
+use zeroize::Zeroizing;
+
+use super::category::Category;
+
+/// Two halves: when the young one is full, the old one is forgotten. A value that is used again
+/// becomes young.
+#[derive(Default)]
+pub(super) struct Entries {
+    young: Half,
+    old: Half,
+    /// The bytes of the values in the young half.
+    young_bytes: usize,
+    /// What was recorded since the young half began: a value that is seen for days is recorded again.
+    records: usize,
+    record_bytes: usize,
+    pending: Option<Pending>,
+    /// Halves that were forgotten: many values, which another thread frees.
+    forgotten: Vec<Half>,
+}
+
+type Half = HashMap<u32, Entry, BuildHasherDefault<PrefixHasher>>;
+
+/// The values whose tokens begin with the same eight digits: nearly always one.
+type Entry = SmallVec<[Remembered; 1]>;
+
+/// A value that has just got its token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) digits: u64,
+    /// `None` where it is not to be given back.
+    pub(super) value: Option<&'a str>,
+    pub(super) category: Category,
+    /// Hours since 1970.
+    pub(super) at: u32,
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub(super) digits: u64,
+    /// `None` where no key takes tokens back, or the value is long.
+    pub(super) value: Option<Zeroizing<Box<str>>>,
+    pub(super) category: Category,
+    /// Hours since 1970, to the day.
+    pub(super) seen: u32,
+}
+
+/// What is not on disk yet, for tables that are kept there.
+#[derive(Default)]
+struct Pending {
+    changes: Vec<Change>,
+    /// Changes were lost: the halves must be written as a whole.
+    is_incomplete: bool,
+}
+
+/// A change of the halves.
+pub(super) enum Change {
+    /// This value is in the young half.
+    Seen(Remembered),
+    /// The young half is the old one now.
+    Rotated,
+}
+
+/// What is to be written.
+pub(super) enum Unsaved {
+    /// These changes, in their order.
+    Changes(Vec<Change>),
+    /// All values.
+    Whole(Halves),
+}
+
+/// The values of the two halves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Halves {
+    pub(super) young: Vec<Remembered>,
+    pub(super) old: Vec<Remembered>,
+}
+
+impl Entries {
+    /// Begins with the values of these halves, later ones last, and records what changes.
+    pub(super) fn from_saved(halves: Halves) -> Self {
+        let mut entries = Self { pending: Some(Pending::default()), ..Self::default() };
+        entries.records = halves.young.len();
+        entries.record_bytes = halves.young.iter().map(Remembered::length).sum();
+        halves.old.into_iter().for_each(|it| insert(&mut entries.old, it));
+        for it in halves.young {
+            entries.young_bytes += it.length();
+            insert(&mut entries.young, it);
+        }
+        entries
+    }
+
+    /// Forgets every value, and what was to be written of them; returns them, to be freed.
+    pub(super) fn wipe(&mut self) -> Self {
+        let pending = self.pending.as_ref().map(|_| Pending::default());
+        std::mem::replace(self, Self { pending, ..Self::default() })
+    }
+
+    /// Returns what was forgotten, to be freed.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Half> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Remembers a value, and says whether another one has the same eight digits, and whether there is
+    /// something for another thread to do that was not there before.
+    pub(super) fn remember(&mut self, new: Seen<'_>) -> (bool, bool) {
+        let prefix = prefix(new.digits);
+        let had_work = self.has_work();
+        self.make_room(prefix);
+        let Self { young, old, young_bytes, .. } = self;
+        let mut changed = SmallVec::<[Remembered; 1]>::new();
+        let is_kept = self.pending.is_some();
+        let entry = match young.entry(prefix) {
+            Place::Occupied(place) => place.into_mut(),
+            Place::Vacant(place) => {
+                let moved = old.remove(&prefix).unwrap_or_default();
+                *young_bytes += moved.iter().map(Remembered::length).sum::<usize>();
+                if is_kept {
+                    changed.extend(moved.iter().cloned());
+                }
+                place.insert(moved)
+            }
+        };
+        let is_known = |it: &Remembered| it.digits == new.digits && it.category == new.category;
+        match entry.iter().position(is_known) {
+            Some(at) => {
+                let known = &mut entry[at];
+                let gets_value = known.value.is_none() && new.value.is_some();
+                if gets_value {
+                    known.value = new.value.map(keep);
+                    *young_bytes += known.length();
+                }
+                if gets_value || new.at >= known.seen + SEEN_STEP {
+                    known.seen = new.at;
+                    if is_kept {
+                        changed.push(known.clone());
+                    }
+                }
+            }
+            None if entry.len() < MAX_SHARED => {
+                let Seen { digits, value, category, at: seen } = new;
+                let new = Remembered { digits, value: value.map(keep), category, seen };
+                *young_bytes += new.length();
+                if is_kept {
+                    changed.push(new.clone());
+                }
+                entry.push(new);
+            }
+            None => {}
+        }
+        let is_shared = is_shared(entry);
+        changed.into_iter().for_each(|it| self.record(it));
+        (is_shared, !had_work && self.has_work())
+    }
+
+    /// Returns the value with these digits, unless it was seen before `oldest`. `prefix`: the eight
+    /// digits alone, which must belong to one value.
+    pub(super) fn find(&self, digits: Digits, category: Category, oldest: u32) -> Option<Value> {
+        let prefix = match digits {
+            Digits::Eight(prefix) => prefix,
+            Digits::Sixteen(whole) => prefix(whole),
+        };
+        let entry = self.young.get(&prefix).or_else(|| self.old.get(&prefix))?;
+        let is_meant = |it: &&Remembered| match digits {
+            Digits::Eight(_) => !is_shared(entry),
+            Digits::Sixteen(whole) => it.digits == whole,
+        };
+        let of_category = |it: &&Remembered| it.category == category && it.seen >= oldest;
+        entry.iter().find(|it| of_category(it) && is_meant(it))?.value.clone()
+    }
+
+    /// Takes what is to be written.
+    pub(super) fn take_unsaved(&mut self) -> Option<Unsaved> {
+        let pending = self.pending.as_mut()?;
+        if std::mem::take(&mut pending.is_incomplete) {
+            pending.changes.clear();
+            let all = |half: &Half| half.values().flatten().cloned().collect();
+            let halves = Halves { young: all(&self.young), old: all(&self.old) };
+            self.records = halves.young.len();
+            self.record_bytes = halves.young.iter().map(Remembered::length).sum();
+            return Some(Unsaved::Whole(halves));
+        }
+        let changes = std::mem::take(&mut pending.changes);
+        (!changes.is_empty()).then_some(Unsaved::Changes(changes))
+    }
+
+    /// Takes down that something could not be written.
+    pub(super) fn set_incomplete(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            *pending = Pending { changes: vec![], is_incomplete: true };
+        }
+    }
+
+    /// Returns the number of the values' prefixes.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    fn make_room(&mut self, prefix: u32) {
+        let is_full = self.young.len() >= MAX_VALUES / 2
+            || self.young_bytes >= MAX_BYTES / 2
+            || self.records >= MAX_VALUES
+            || self.record_bytes >= MAX_BYTES;
+        if !is_full || self.young.contains_key(&prefix) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        self.forgotten.push(old);
+        (self.young_bytes, self.records, self.record_bytes) = (0, 0, 0);
+        self.push(Change::Rotated);
+    }
+
+    fn record(&mut self, value: Remembered) {
+        self.records += 1;
+        self.record_bytes += value.length();
+        self.push(Change::Seen(value));
+    }
+
+    fn push(&mut self, change: Change) {
+        let Some(pending) = &mut self.pending else { return };
+        if pending.changes.len() >= MAX_PENDING {
+            // The disk does not keep up.
+            *pending = Pending { changes: vec![], is_incomplete: true };
+        }
+        if !pending.is_incomplete {
+            pending.changes.push(change);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let pending = self.pending.as_ref();
+        !self.forgotten.is_empty()
+            || pending.is_some_and(|it| !it.changes.is_empty() || it.is_incomplete)
+    }
+}
+
+impl Remembered {
+    /// Returns the bytes of the value.
+    pub(super) fn length(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len())
+    }
+}
+
+/// A value that a token stands for.
+pub(super) type Value = Zeroizing<Box<str>>;
+
+/// The digits of a token, as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Digits {
+    Eight(u32),
+    Sixteen(u64),
+}
+
+/// Spreads the digits over the table. They are random already: only who has the secret could choose them.
+#[derive(Default)]
+pub(super) struct PrefixHasher(u64);
+
+impl Hasher for PrefixHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // An odd number near 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+fn keep(value: &str) -> Value {
+    Zeroizing::new(value.into())
+}
+
+/// Puts a saved value in its place: of two records of it the later one counts.
+fn insert(half: &mut Half, it: Remembered) {
+    let entry = half.entry(prefix(it.digits)).or_default();
+    match entry.iter().position(|old| old.digits == it.digits && old.category == it.category) {
+        Some(at) => entry[at] = it,
+        None if entry.len() < MAX_SHARED => entry.push(it),
+        None => {}
+    }
+}
+
+fn prefix(digits: u64) -> u32 {
+    u32::try_from(digits >> 32).unwrap_or_default()
+}
+
+fn is_shared(entry: &Entry) -> bool {
+    let first = entry.first().map(|it| it.digits);
+    entry.iter().any(|it| Some(it.digits) != first)
+}
+
+/// Most values that are remembered.
+pub(super) const MAX_VALUES: usize = 200_000;
+
+/// Most bytes of values that are remembered: 160 for each.
+const MAX_BYTES: usize = 32 << 20;
+
+/// Most values with the same eight digits: three are as good as impossible, but for categories.
+const MAX_SHARED: usize = 16;
+
+/// How much later a value must be seen for that to be taken down: a day, in hours. A value is forgotten
+/// up to a day early, and a list that is read all day is recorded once.
+const SEEN_STEP: u32 = 24;
+
+/// Most changes that wait for the disk.
+const MAX_PENDING: usize = MAX_VALUES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(digits: u64, text: &str, seen: u32) -> Remembered {
+        let value = Some(Zeroizing::new(text.into()));
+        Remembered { digits, value, category: Category::Name, seen }
+    }
+
+    fn see(entries: &mut Entries, it: &Remembered) -> (bool, bool) {
+        let value = it.value.as_ref().map(|value| &***value);
+        entries.remember(Seen { digits: it.digits, value, category: it.category, at: it.seen })
+    }
+
+    fn changes(entries: &mut Entries) -> Vec<Option<Remembered>> {
+        let Some(Unsaved::Changes(changes)) = entries.take_unsaved() else { return vec![] };
+        let seen = |change| match change {
+            Change::Seen(value) => Some(value),
+            Change::Rotated => None,
+        };
+        changes.into_iter().map(seen).collect()
+    }
+
+    #[test]
+    fn a_value_is_written_once_a_day_and_when_it_becomes_young_again() {
+        let old = value(1 << 32, "Bob", 100);
+        let halves = Halves { young: vec![], old: vec![old.clone()] };
+        let mut entries = Entries::from_saved(halves);
+        let ada = value(2 << 32, "Ada", 100);
+
+        assert_eq!(see(&mut entries, &ada), (false, true), "something is to be written");
+        assert_eq!(see(&mut entries, &Remembered { seen: 123, ..ada.clone() }), (false, false));
+        see(&mut entries, &value(1 << 32, "Bob", 101));
+        assert_eq!(changes(&mut entries), [Some(ada.clone()), Some(old)]);
+
+        let next = Remembered { seen: 124, ..ada };
+        assert_eq!(see(&mut entries, &next), (false, true));
+        assert_eq!(changes(&mut entries), [Some(next)]);
+        drop(entries.wipe());
+        assert!(entries.take_unsaved().is_none() && entries.len() == 0);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_as_a_whole() {
+        let mut entries = Entries::from_saved(Halves::default());
+        see(&mut entries, &value(1 << 32, "Ada", 1));
+        drop(entries.take_unsaved());
+        entries.set_incomplete();
+        see(&mut entries, &value(2 << 32, "Bob", 1));
+
+        let Some(Unsaved::Whole(mut halves)) = entries.take_unsaved() else { panic!() };
+
+        halves.young.sort_by_key(|it| it.digits);
+        assert_eq!(halves.young, [value(1 << 32, "Ada", 1), value(2 << 32, "Bob", 1)]);
+        assert!(entries.take_unsaved().is_none());
+    }
+
+    #[test]
+    fn a_disk_that_does_not_keep_up_costs_no_memory() {
+        let mut entries = Entries::from_saved(Halves::default());
+        for number in 0..=MAX_PENDING as u64 {
+            see(&mut entries, &value(number << 40 | number, "Ada", 1));
+        }
+        assert!(entries.pending.as_ref().unwrap().changes.is_empty());
+        assert!(matches!(entries.take_unsaved(), Some(Unsaved::Whole(_))));
+    }
+}
