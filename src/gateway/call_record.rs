@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -14,6 +15,7 @@ use super::policy::{Allowed, Policy, carries_login_material};
 use crate::approvals::Subject;
 use crate::audit::{self, AuditRecord, AuditedCall, CallOutcome, mask_path};
 use crate::clients::{ByteMeter, loggable_path};
+use crate::telemetry::RequestTiming;
 use crate::upstream::ReplayBody;
 
 /// The facts about a request that its response does not have.
@@ -158,6 +160,15 @@ impl Oversight {
 }
 
 impl Gateway {
+    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
+    pub(super) fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
+        if self.has_server_timing || is_read {
+            RequestTiming::exact_since(started)
+        } else {
+            RequestTiming::default()
+        }
+    }
+
     /// Begins to handle a request: ends a loop, and begins the line of the audit, where there is one,
     /// before anything can refuse the request.
     pub(super) fn begin<B>(

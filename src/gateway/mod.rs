@@ -165,15 +165,6 @@ impl Gateway {
         self.guard.users()
     }
 
-    /// Begins to measure a request whose head arrived at `started`: exactly, where that is told.
-    fn begin_timing(&self, started: Instant, is_read: bool) -> RequestTiming {
-        if self.has_server_timing || is_read {
-            RequestTiming::exact_since(started)
-        } else {
-            RequestTiming::default()
-        }
-    }
-
     /// Handles one local request: every step in its order, each called once.
     ///
     /// `record` receives what becomes known on the way, also where a later step fails.
@@ -211,9 +202,7 @@ impl Gateway {
             let kind = body_kind(body.is_repeatable());
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
-            let response = timing.measure_send(sending).await;
-            timing.set_connect_micros(allowed.connect_micros());
-            let response = response?;
+            let response = timing.measure_send(sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
@@ -298,6 +287,7 @@ impl Gateway {
         let decision = permit.observe(&content::head_of(response), body.is_repeatable());
         let is_failed = attempts.repeats_failed_read(response, body);
         let Attempts { allowed, reservation, is_renewed, .. } = attempts;
+        timing.set_connect_micros(allowed.connect_micros());
         if decision == RetryDecision::Retry || is_failed {
             let another = timing.measure(Stage::Queue, reservation.acquire()).await;
             return Ok(another.map_or(Next::Respond(None), |permit| Next::SendAgain(Some(permit))));
