@@ -1,6 +1,6 @@
 //! A checker over a recorded history: what the issuer saw, and what the members did.
 //!
-//! The recorder writes down facts with one clock. [`check`] returns every promise that they break.
+//! The recorder writes down facts with one clock. [`check()`] returns every promise that they break.
 
 mod check;
 

@@ -31,7 +31,7 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// [`UnclearSubject`].
+    /// [`UnclearSubject`]: the call names its records twice, or not as numbers.
     pub fn of_call(target: &str, body: &[u8]) -> Result<Option<Self>, UnclearSubject> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = path.trim_end_matches('/');

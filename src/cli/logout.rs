@@ -109,7 +109,7 @@ async fn clear(
         daemon_knows,
         is_served,
     };
-    let (told, daemon_knows, _lock) = match reply {
+    let (result, daemon_knows, _lock) = match reply {
         Ok(DaemonReply::Daemon(result, socket))
             if sockets.first() != Some(&socket) || globals.system =>
         {
@@ -122,15 +122,13 @@ async fn clear(
         Ok(DaemonReply::NoProfile) => (None, true, None),
         Err(error) => (None, is_told(error, print)?, None),
     };
-    let is_served = told.is_some() || !daemon_knows;
+    let is_served = result.is_some() || !daemon_knows;
     if !is_served {
         require_own_files(globals)?;
         record_as_configured(globals, paths, (AuditEvent::Login, "logout"), print);
     }
-    let result = clear_own(loaded, &credentials, origins, told.unwrap_or_default(), print).await?;
-    if !is_served && result.kept_key.is_none() {
-        remove_authorities(paths)?;
-    }
+    let result = result.unwrap_or_default();
+    let result = clear_own(loaded, &credentials, origins, (result, is_served), print).await?;
     Ok(outcome(result, daemon_knows, is_served))
 }
 
@@ -139,7 +137,7 @@ async fn clear_own(
     LoadedConfig { config, paths, .. }: &LoadedConfig,
     credentials: &Credentials,
     origins: Vec<Origin>,
-    mut result: LogoutResult,
+    (mut result, is_served): (LogoutResult, bool),
     print: Printer,
 ) -> Result<LogoutResult, CliError> {
     let cleared = clear_logins(paths, credentials, origins).await?;
@@ -149,6 +147,9 @@ async fn clear_own(
     if result.had_login && result.cleared.is_empty() {
         // A login from before origins were recorded.
         result.cleared.push(config.upstream.origin.to_string());
+    }
+    if !is_served && result.kept_key.is_none() {
+        remove_authorities(paths)?;
     }
     // What a restart would read: this process's sources, then the daemon's.
     let theirs = std::mem::replace(&mut result.still, own_sources(credentials));

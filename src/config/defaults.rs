@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Admin, AnonymousAccess, Approval, Audit, AuditFile, Config, Credentials, Daemon, Fleet,
+    Admin, AnonymousAccess, Approval, Audit, AuditFile, Config, Credentials, Daemon, FleetConfig,
     ForwardProxy, KeyStore, Limits, Listen, Log, LogFormat, LoginSource, Notify, Origin,
     OtherHosts, Policy, Proxy, Rate, Redact, RedactMode, Session, SessionStore, Threads, Throttle,
     UnixSocket, Upstream, UpstreamAuth,
@@ -47,7 +47,7 @@ impl Default for Config {
                 size: 64 << 20,
                 required: false,
             },
-            fleet: Fleet::default(),
+            fleet: FleetConfig::default(),
             throttle: Throttle::default(),
             limits: Limits::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },

@@ -256,12 +256,8 @@ impl Diagnostic {
             Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
             }
-            Self::UnknownProfile { .. } => {
-                "Correct the name; `nexudus-proxy login` makes a profile of this one."
-            }
-            Self::Unreadable { .. } => {
-                "Name a readable TOML file with --config, or leave --config out."
-            }
+            Self::UnknownProfile { .. } => MAKE_PROFILE,
+            Self::Unreadable { .. } => NAME_FILE,
             Self::Encoding { .. } => "Save the file as UTF-8.",
             Self::UnknownSection { .. }
             | Self::UnknownKey { .. }
@@ -382,3 +378,6 @@ impl std::error::Error for Error {
         }
     }
 }
+const MAKE_PROFILE: &str = "Correct the name; `nexudus-proxy login` makes a profile of this one.";
+
+const NAME_FILE: &str = "Name a readable TOML file with --config, or leave --config out.";

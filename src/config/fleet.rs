@@ -14,7 +14,7 @@ use super::{Config, UpstreamAuth};
 
 /// `[fleet]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fleet {
+pub struct FleetConfig {
     /// Where the engine is; `None` leaves this machine alone.
     pub engine: Option<EngineUrl>,
     /// The user of the engine's ACL.
@@ -68,7 +68,7 @@ pub enum FleetDurability {
     None,
 }
 
-impl Default for Fleet {
+impl Default for FleetConfig {
     fn default() -> Self {
         Self {
             engine: None,
@@ -89,7 +89,7 @@ impl Default for Fleet {
     }
 }
 
-impl Fleet {
+impl FleetConfig {
     /// Returns the ports of the engine, as far as they are known before it is asked.
     pub fn engine_ports(&self) -> Vec<u16> {
         let known = self.engine.as_ref().map(EngineUrl::ports).unwrap_or_default();
@@ -231,7 +231,7 @@ pub(super) fn check(
             "this version shares the session only, not the pace and not the clients",
             "Set fleet.share = [\"session\"]; keys of clients stay with each machine.",
         );
-    } else if fleet.clients_stale != Fleet::default().clients_stale {
+    } else if fleet.clients_stale != FleetConfig::default().clients_stale {
         refuse(
             "fleet.clients_stale",
             "the clients are not shared, so that no revocation could be missed",

@@ -47,7 +47,7 @@ pub use commands::explain_refusal;
 pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
-pub use fleet::{EngineUrl, Fleet, FleetDurability, FleetShare};
+pub use fleet::{EngineUrl, FleetConfig, FleetDurability, FleetShare};
 pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
@@ -94,7 +94,7 @@ pub struct Config {
     /// The record of what clients did.
     pub audit: Audit,
     /// Machines that share one session.
-    pub fleet: Fleet,
+    pub fleet: FleetConfig,
     /// Rate limits.
     pub throttle: Throttle,
     /// Bounds on local requests and connections.

@@ -189,14 +189,12 @@ impl ValueType {
             Self::Strings | Self::Rules | Self::Argv | Self::Hostnames | Self::Addresses => {
                 json!({ "type": "array", "items": { "type": "string" } })
             }
-            Self::Ports => json!({
-                "type": "array",
-                "items": { "type": "integer", "minimum": 1, "maximum": 65_535 },
-            }),
-            Self::Shares => json!({
-                "type": "array",
-                "items": { "enum": ["session", "throttle", "clients"] },
-            }),
+            Self::Ports => {
+                json!({ "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 65_535 } })
+            }
+            Self::Shares => {
+                json!({ "type": "array", "items": { "enum": ["session", "throttle", "clients"] } })
+            }
             Self::Hosts => json!({
                 "type": "array",
                 "items": {
@@ -209,9 +207,7 @@ impl ValueType {
                     "additionalProperties": false,
                 },
             }),
-            Self::Origin => {
-                json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^/?#@]+/?$" })
-            }
+            Self::Origin => json!({ "type": "string", "pattern": ORIGIN_PATTERN }),
             Self::Size { .. } => json!({ "type": ["string", "integer"] }),
             Self::Integer { min, max } => {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
@@ -306,3 +302,5 @@ impl InvalidValue {
         })
     }
 }
+/// `https`, a host and no path.
+const ORIGIN_PATTERN: &str = "^[Hh][Tt][Tt][Pp][Ss]://[^/?#@]+/?$";

@@ -71,7 +71,7 @@ impl FleetSecrets {
     ///
     /// A [`FleetSecretError`].
     pub async fn read(
-        config: &config::Fleet,
+        config: &config::FleetConfig,
         directory: Option<PathBuf>,
         var: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, FleetSecretError> {
@@ -175,11 +175,11 @@ mod tests {
         let directory = || Some(handed.path().to_owned());
         let variable = |name: &str| (name == PASSWORD_VARIABLE).then(|| "of-variable".into());
 
-        let plain = config::Fleet::default();
+        let plain = config::FleetConfig::default();
         let of_variable = FleetSecrets::read(&plain, directory(), variable).await.unwrap();
         write(PASSWORD, "of-systemd\n");
         let of_systemd = FleetSecrets::read(&plain, directory(), variable).await.unwrap();
-        let named = config::Fleet {
+        let named = config::FleetConfig {
             password_command: argv(&["printf", "of-command"]),
             key_command: argv(&["printf", &"0B".repeat(32)]),
             ..plain
@@ -204,16 +204,16 @@ mod tests {
             ([marker.as_str(), "0000\n"].concat().repeat(3), "more than two lines"),
             (String::new(), "is empty"),
         ] {
-            let config = config::Fleet {
+            let config = config::FleetConfig {
                 key_command: argv(&["printf", "%s", &text]),
-                ..config::Fleet::default()
+                ..config::FleetConfig::default()
             };
             let error = FleetSecrets::read(&config, None, |_| None).await.unwrap_err();
             let chain = format!("{error} {error:?} {:?}", error.details().hint);
             assert!(chain.contains(told), "{chain}");
             assert!(!chain.contains("5ec2e7"), "{chain}");
         }
-        let missing = FleetSecrets::read(&config::Fleet::default(), None, |_| None).await;
+        let missing = FleetSecrets::read(&config::FleetConfig::default(), None, |_| None).await;
         assert!(matches!(missing, Err(FleetSecretError::MissingKey)));
     }
 

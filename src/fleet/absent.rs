@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
-use super::{FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View};
+use super::{EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -89,6 +89,15 @@ impl Fleet {
 
     /// Ends the member.
     pub fn stop(&self) {
+        match self.0 {}
+    }
+
+    /// Looks at the engine.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn examine(&self) -> Result<EngineReport, String> {
         match self.0 {}
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared_session::call::{Call, CallError, Reply};
+use shared_session::call::{Call, Reply};
 use shared_session::engine::{Engine, Options, Server};
 use shared_session::member::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -52,9 +52,4 @@ fn describe(server: &Server) -> String {
         Server::Tcp { host, port, .. } => format!("{host}:{port}"),
         Server::Unix(path) => path.display().to_string(),
     }
-}
-
-/// Says why a call has no answer, as a sentence.
-pub(super) fn explain(error: CallError) -> String {
-    error.to_string()
 }

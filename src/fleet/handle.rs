@@ -113,6 +113,16 @@ impl Fleet {
         })))
     }
 
+    /// Returns how the engine is reached.
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Returns the clock of the member.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// Returns the latest view.
     pub fn view(&self) -> View {
         self.0.view.borrow().clone()

@@ -10,9 +10,12 @@
 mod absent;
 #[cfg(feature = "fleet")]
 mod convert;
+mod engine_report;
 #[cfg(feature = "fleet")]
 mod engine_task;
 mod error;
+#[cfg(feature = "fleet")]
+mod examination;
 #[cfg(feature = "fleet")]
 mod handle;
 #[cfg(feature = "fleet")]
@@ -24,6 +27,7 @@ mod view;
 
 #[cfg(not(feature = "fleet"))]
 pub use self::absent::Fleet;
+pub use self::engine_report::EngineReport;
 pub use self::error::FleetError;
 #[cfg(feature = "fleet")]
 pub use self::handle::Fleet;

@@ -9,7 +9,6 @@ use shared_session::member::Member;
 use shared_session::record::{Incarnation, MemberInfo};
 use shared_session::seal::Keyring;
 
-use super::engine_task::explain;
 use super::{FleetMember, FleetStatus, View};
 
 /// What `fleet status` shows.
@@ -43,7 +42,7 @@ impl StatusBoard {
         let mut board = self.board();
         let status = &mut board.status;
         status.connected = error.is_none();
-        status.trouble = error.map(explain);
+        status.trouble = error.map(|error| error.to_string());
         if error.is_none() {
             status.engine = server();
             status.round_trip_ms = round_trip.map(super::convert::millis).or(status.round_trip_ms);

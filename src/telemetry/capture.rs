@@ -52,9 +52,9 @@ pub struct Capture {
     pub path: String,
     /// The query; `None` where no reader wants it.
     pub query: Option<String>,
-    /// The headers of the request that are in [`REQUEST_HEADERS`].
+    /// The headers of the request that are in `REQUEST_HEADERS`.
     pub request_headers: Vec<(&'static str, String)>,
-    /// The headers of the response that are in [`RESPONSE_HEADERS`].
+    /// The headers of the response that are in `RESPONSE_HEADERS`.
     pub response_headers: Vec<(&'static str, String)>,
     /// The body of the request, where it was captured.
     pub request: Option<CapturedBody>,

@@ -47,7 +47,7 @@ fn a_person_reads_a_call_and_decides() {
     assert!(show.starts_with(&shown), "{show}");
     assert!(show.contains(&format!("request: DELETE /api/spaces/visitors/{id}\n")), "{show}");
     let said = home.run(&format!("approvals approve {call}"));
-    let note = "! note: the call is sent when its client sends it again\n=> 0\n";
+    let note = "! note: a call that is still held is sent now; another when its client sends it again\n=> 0\n";
     assert_eq!(said, format!("approved {call} {shown}\n{note}"));
     assert_eq!(delete(&id, ""), 200);
 

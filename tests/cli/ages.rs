@@ -27,7 +27,7 @@ fn the_version_is_json_for_a_program_wherever_the_flag_stands() {
 
     let json: Json = serde_json::from_str(said.strip_suffix("=> 0\n").expect(&said)).unwrap();
     assert_eq!(json["version"], OWN);
-    assert_eq!(json["features"], serde_json::json!(["demo"]));
+    assert_eq!(json["features"], serde_json::json!(["demo", "fleet"]));
     assert_eq!(json["target"].as_str().unwrap().split('-').next(), Some(std::env::consts::ARCH));
     // The plain version names the same commit.
     let plain =

@@ -285,6 +285,9 @@ async fn a_person_is_asked_before_the_session_of_others_ends() {
     assert_eq!(first.status("/api/spaces/coworkers").await, 200);
     assert_eq!(second.status("/api/spaces/coworkers").await, 200);
 
+    // A member hears of another by its next poll.
+    let members = async || one.run_to_end("fleet status").await.1.matches("\nmember ").count();
+    while members().await < 2 {}
     for line in ["lock", "logout"] {
         let refused = one.run_to_end(line).await;
         assert!(!refused.0 && refused.1.contains("--yes"), "no terminal to ask at: {refused:?}");
@@ -292,8 +295,7 @@ async fn a_person_is_asked_before_the_session_of_others_ends() {
     one.run("lock --here").await;
     assert_eq!(first.status("/api/spaces/coworkers").await, 423);
     assert_eq!(second.status("/api/spaces/coworkers").await, 200);
-    let shown = one.run_to_end("fleet status").await.1;
-    assert_eq!(shown.matches("\nmember ").count(), 2, "{shown}");
+    assert_eq!(members().await, 2);
     one.run("lock --yes").await;
     while second.status("/api/spaces/coworkers").await != 423 {}
     one.run("logout --yes").await;

@@ -86,7 +86,7 @@ const OWNED: &[(&str, &[&str])] = &[
         "spawn_blocking(",
         &[
             "admin/clients.rs",
-            "admin/commands.rs",
+            "admin/context.rs",
             "clients/blocking.rs",
             "credentials/keychain/native.rs",
             "daemon/authorities.rs",

@@ -5,6 +5,7 @@
 //! removes. The system's daemon checks its own stores: no other process can use them.
 
 mod check;
+mod fleet;
 mod limits;
 mod local;
 mod network;
@@ -148,11 +149,11 @@ impl Checks<'_> {
             None => (config.clone(), vec![]),
         };
         let config = &config;
-        let checked = match serving.filter(|daemon| !daemon.is_own) {
-            Some(daemon) => local::config_of_system(&daemon.status.config),
-            None => local::config(self.loaded),
+        let checked = match serving {
+            Some(daemon) if !daemon.is_own => local::config_of_system(&daemon.status.config),
+            Some(_) | None => local::config(self.loaded),
         };
-        self.results.add(CheckResult::new("config", checked, Duration::ZERO))?;
+        self.add("config", async { checked }).await?;
         let stored = self.stores(config, serving, other.as_ref(), stuck.is_some());
         let here = async {
             let daemon = match (&stuck, serving) {
@@ -175,13 +176,23 @@ impl Checks<'_> {
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.callers(config).await?;
             self.add("ca", async { local::authorities(serving) }).await?;
-            self.add("service", async { service::service(paths) }).await
+            self.services(is_there).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
         let there = network::all(config, throttle, |line| self.results.add(line));
         let (stored, here, there) = tokio::join!(stored, here, there);
         stored.and(here).and(there)?;
         self.token(config, serving, stuck.is_some()).await
+    }
+
+    /// Checks the installed service, and the engine of the fleet, if there is one.
+    async fn services(&self, is_there: bool) -> Result<(), CliError> {
+        let LoadedConfig { config, paths, .. } = self.loaded;
+        self.add("service", async { service::service(paths) }).await?;
+        match fleet::engine(config, is_there).await {
+            Some(engine) => self.add("fleet", async { engine }).await,
+            None => Ok(()),
+        }
     }
 
     /// Checks who may call without a key, what such callers see, and which limits they go round.

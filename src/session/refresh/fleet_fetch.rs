@@ -4,8 +4,6 @@
 //! The member decides when a refresh token or a password is spent (`fleet/`); this attempt waits for
 //! what comes of it. The engine's record is read before any password.
 
-use std::time::Duration;
-
 use super::endpoint::Issuer;
 use super::fleet_issuer::FleetIssuer;
 use super::fleet_source::{FleetSource, shared_record};
@@ -254,6 +252,3 @@ pub(super) fn left_fleet() -> Error {
         "this machine has left the fleet; a restart joins it again, unless fleet.engine is empty",
     ))))
 }
-
-/// Longest call to the token endpoint: the lease of the fleet holds for that long.
-pub(super) const LONGEST_CALL: Duration = Duration::from_secs(30);

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use super::context::FetchContext;
 use super::endpoint::{Grant, Issuer};
-use super::fleet_fetch::LONGEST_CALL;
 use super::login::LoginFate;
 use super::outcome::{FetchError, FetchOutcome};
 use super::token_fetch::TokenFetch;
@@ -118,3 +119,6 @@ fn redeemed(grant: TokenGrant, account: Option<String>) -> Redeemed {
     let TokenGrant { access, refresh, lifetime } = grant;
     Redeemed { access, refresh, lifetime, account }
 }
+
+/// Longest call to the token endpoint: the lease of the fleet holds for that long.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
