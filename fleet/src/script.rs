@@ -108,17 +108,11 @@ pub const COMMANDS: [&str; 26] = [
 pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
     match call {
         Call::Poll { .. } => (0, poll(call, timing)),
-        Call::Acquire { me, seen, is_settled, answered } => (
-            1,
-            vec![
-                name(me),
-                number(seen),
-                millis(timing.lease),
-                flag(*is_settled),
-                millis(timing.behind),
-                answered.to_string().into_bytes(),
-            ],
-        ),
+        Call::Acquire { me, seen, is_settled, answered } => {
+            let (lease, behind) = (millis(timing.lease), millis(timing.behind));
+            let answered = answered.to_string().into_bytes();
+            (1, vec![name(me), number(seen), lease, flag(*is_settled), behind, answered])
+        }
         Call::Intend { me, lease, known, intent, attempts } => {
             let attempts = attempts.as_ref().map(Stored::to_bytes).unwrap_or_default();
             (2, vec![name(me), number(lease), number(known), intent.to_bytes(), attempts])

@@ -33,7 +33,7 @@ use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, OwnSockets, Resolver};
+use crate::upstream::{self, HttpProxy, OwnSockets};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -105,15 +105,13 @@ impl DaemonBuilder {
         lock: ProfileLock,
         config: &Config,
         paths: &Paths,
-        deps: Deps,
+        Deps { clock, credentials }: Deps,
     ) -> Result<Self, Error> {
         let Prepared { tls, users, operators, fleet } = prepared.complete(config)?;
-        let Deps { clock, credentials } = deps;
         let (mut listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-        let resolver = resolver(config, &server.listening)?;
-        let throttle = Throttle::new(&config.throttle, clock.clone());
-        let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
+        let own = own_sockets(config, &server.listening)?;
+        let (resolver, throttle, issuer) = standalone_session::way_out(config, &tls, own, &clock)?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
@@ -263,11 +261,6 @@ fn check_address(config: &Config) -> Result<(), Error> {
         return Err(Error::UnusedAddress("upstream.origin is an address already"));
     }
     Ok(())
-}
-
-/// Makes the resolver, which leads to no socket of this daemon.
-fn resolver(config: &Config, listening: &api::Listening) -> Result<Resolver, Error> {
-    Ok(standalone_session::resolver(config, own_sockets(config, listening)?))
 }
 
 /// Returns the addresses that the daemon listens on.

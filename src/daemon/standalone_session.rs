@@ -98,13 +98,26 @@ pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
 }
 
 /// Creates the resolver of the upstream's name.
-pub(super) fn resolver(config: &Config, own: OwnSockets) -> Resolver {
+fn resolver(config: &Config, own: OwnSockets) -> Resolver {
     let config::Upstream { origin, address, .. } = &config.upstream;
     Resolver::new(Handle::current()).with_address(origin, *address).without(own)
 }
 
+/// Makes what the daemon's own requests go through; they lead to none of its `own` sockets.
+pub(super) fn way_out(
+    config: &Config,
+    tls: &rustls::ClientConfig,
+    own: OwnSockets,
+    clock: &Clock,
+) -> Result<(Resolver, Throttle, endpoint::HttpIssuer), Error> {
+    let (resolver, throttle) =
+        (resolver(config, own), Throttle::new(&config.throttle, clock.clone()));
+    let issuer = http_issuer(config, tls, &resolver, throttle.clone())?;
+    Ok((resolver, throttle, issuer))
+}
+
 /// Creates the issuer that calls the upstream.
-pub(super) fn http_issuer(
+fn http_issuer(
     config: &Config,
     tls: &rustls::ClientConfig,
     resolver: &Resolver,

@@ -62,13 +62,11 @@ impl Fleet {
     fn new(config: &Config, secrets: &FleetSecrets, clock: Clock) -> Result<Self, FleetError> {
         let fleet = &config.fleet;
         let url = fleet.engine.as_ref().map(config::EngineUrl::as_str).unwrap_or_default();
-        let address = Address::parse(url).map_err(|why| FleetError::Unusable(why.to_string()))?;
-        let tls = upstream::load_tls_config(fleet.ca_file.as_deref())
-            .map_err(|why| FleetError::Unusable(why.to_string()))?;
+        let address = Address::parse(url).map_err(unusable)?;
+        let tls = upstream::load_tls_config(fleet.ca_file.as_deref()).map_err(unusable)?;
         let name = keyspace_name(&config.profile, &config.upstream.origin);
         let keys: Vec<&[u8]> = secrets.keys.iter().map(|key| key.as_slice()).collect();
-        let keys =
-            Keyring::new(&name, &keys).map_err(|why| FleetError::Unusable(why.to_string()))?;
+        let keys = Keyring::new(&name, &keys).map_err(unusable)?;
         let timing = Timing { clients_stale: fleet.clients_stale, ..Timing::default() };
         let timing = timing.scaled(fleet.timing_divisor.max(1));
         let options = Options {
@@ -77,10 +75,7 @@ impl Fleet {
             password: secrets.password.as_ref().map(convert::to_shared),
             tls: Some(tls),
             keyspace: Keyspace::new(PREFIX, &name),
-            durability: match fleet.durability {
-                FleetDurability::Auto => Durability::Auto,
-                FleetDurability::None => Durability::None,
-            },
+            durability: durability(fleet.durability),
             timeout: CALL_TIMEOUT,
             timing,
         };
@@ -258,6 +253,17 @@ fn keyspace_name(profile: &str, origin: &Origin) -> String {
     } else {
         format!("{profile}@{}", origin.authority())
     }
+}
+
+fn durability(configured: FleetDurability) -> Durability {
+    match configured {
+        FleetDurability::Auto => Durability::Auto,
+        FleetDurability::None => Durability::None,
+    }
+}
+
+fn unusable(why: impl std::fmt::Display) -> FleetError {
+    FleetError::Unusable(why.to_string())
 }
 
 fn host_name() -> String {

@@ -331,7 +331,7 @@ async fn an_account_with_codes_logs_in_while_cut_off_only_where_that_is_configur
     };
     tokio::time::timeout(secs(60), apart).await.expect("no session of its own");
 
-    one.session_until(is_ready).await;
+    // The token of the first login ends, and this account may not log in on its own.
     other.session_until(|status| !is_ready(status)).await;
     assert!(!status(&other).await.apart);
 }

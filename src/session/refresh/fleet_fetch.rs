@@ -117,11 +117,8 @@ impl<I: Issuer> TokenFetch<I> {
             let view = views.borrow_and_update().clone();
             let newer = |generation| self.request.newer_than.is_none_or(|old| old < generation);
             let now = self.context.clock.now();
-            if let Some(token) = view
-                .token
-                .as_ref()
-                .filter(|token| newer(token.generation) && now.boot < token.expiry)
-            {
+            let token = view.token.as_ref().filter(|token| newer(token.generation));
+            if let Some(token) = token.filter(|token| now.boot < token.expiry) {
                 self.outcome.record = Some(shared_record(token, now));
                 return Ok(FetchResult::Resumed);
             }

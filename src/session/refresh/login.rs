@@ -58,16 +58,7 @@ impl<I: Issuer> TokenFetch<I> {
                 self.record_attempt(LoginAttempts::record_success).await;
                 return Ok((grant, client_id));
             }
-            Err(TokenError::Ambiguous(cause)) => {
-                let now = context.clock.now().wall;
-                let error = match context.attempts.decide(&login, false, now) {
-                    LoginDecision::Wait(left) => FetchError::transient_after(cause, left),
-                    LoginDecision::Allow | LoginDecision::Blocked(_) | LoginDecision::CodeUsed => {
-                        FetchError::transient(cause, None)
-                    }
-                };
-                return Err(LoginFailure { error, fate: LoginFate::Unknown });
-            }
+            Err(TokenError::Ambiguous(cause)) => return Err(self.unanswered(&login, cause)),
             Err(TokenError::Transient { retry_after, cause }) => {
                 self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
                 return Err(LoginFailure::not_offered(FetchError::transient(cause, retry_after)));
@@ -86,6 +77,18 @@ impl<I: Issuer> TokenFetch<I> {
         let is_judged = reason != BlockReason::TotpRequired;
         let fate = if is_judged { LoginFate::Refused } else { LoginFate::NotOffered };
         Err(LoginFailure { error, fate })
+    }
+
+    /// Says when a login may be offered again whose answer was lost.
+    fn unanswered(&self, login: &Login, cause: Cause) -> LoginFailure {
+        let now = self.context.clock.now().wall;
+        let error = match self.context.attempts.decide(login, false, now) {
+            LoginDecision::Wait(left) => FetchError::transient_after(cause, left),
+            LoginDecision::Allow | LoginDecision::Blocked(_) | LoginDecision::CodeUsed => {
+                FetchError::transient(cause, None)
+            }
+        };
+        LoginFailure { error, fate: LoginFate::Unknown }
     }
 
     /// Records that this login is not to be offered again.
