@@ -53,18 +53,16 @@ check "shell scripts" shellcheck --severity=warning scripts/*.sh packaging/*.sh 
 check "one version" packaging/version.sh
 check "licences, bans and sources" scripts/supply-chain.sh
 
-# The tests of the packages take what `make dist` builds: `make check-packages`. The whole table of
-# clients takes packages of npm and R: `make check-clients`.
+# Ignored tests say which target of the Makefile runs them; those of `integration` are run here.
 if cargo nextest --version >/dev/null 2>&1; then
   tests "tests" cargo nextest run --workspace --locked --no-fail-fast --status-level fail
   tests "tests in real time" \
     cargo nextest run --workspace --locked --no-fail-fast --status-level fail --run-ignored only \
-    --filterset 'not test(/^packages/) and not binary(clients)'
+    --test integration
 else
   tests "tests" cargo test --workspace --locked --no-fail-fast --lib --bins --tests
   tests "tests in real time" \
-    cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored \
-    --skip packages --skip _is_served
+    cargo test --workspace --locked --no-fail-fast --test integration -- --ignored
 fi
 tests "documentation tests" cargo test --workspace --locked --no-fail-fast --doc
 
