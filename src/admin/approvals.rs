@@ -46,26 +46,26 @@ pub(super) async fn decide(
     let Json(ApprovalDecision { id, approve, for_s, by_rule }) = decision.map_err(invalid)?;
     let during = for_s.map(Duration::from_secs);
     let decision = if approve { Decision::Approve { during, by_rule } } else { Decision::Deny };
-    let decided = context.approvals.decide(&id, decision);
-    let decided = decided.map_err(|error| context.error_response(&error))?;
-    let path = decided.target.split('?').next().unwrap_or_default();
     let detail = during.map(|_| {
         format!("for {}s{}", for_s.unwrap_or_default(), if by_rule { " by rule" } else { "" })
     });
-    context.record(
-        &peer,
-        AuditRecord {
+    let record = |decided: &ApprovalRecord| {
+        let path = decided.target.split('?').next().unwrap_or_default();
+        let record = AuditRecord {
             event: AuditEvent::Approval,
             action: Some(if approve { "approve" } else { "deny" }),
-            approval: Some(id),
+            approval: Some(id.clone()),
             client: decided.client.clone(),
             method: (!decided.method.is_empty()).then(|| decided.method.clone()),
             path: (!path.is_empty()).then(|| mask_path(path)),
             rules: decided.rules.clone(),
             detail,
             ..AuditRecord::default()
-        },
-    );
+        };
+        context.record(&peer, record);
+    };
+    let decided = context.approvals.decide(&id, decision, record);
+    let decided = decided.map_err(|error| context.error_response(&error))?;
     Ok(Json(decided))
 }
 

@@ -150,18 +150,30 @@ impl Approvals {
         self.table().set_name(id, name);
     }
 
-    /// Takes the decision of a person, and returns the call that it is about.
+    /// Takes the decision of a person, and returns the call that it is about; `record` has it before the
+    /// call goes on.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] and [`Error::TooLong`].
-    pub fn decide(&self, id: &str, decision: Decision) -> Result<ApprovalRecord, Error> {
+    pub fn decide(
+        &self,
+        id: &str,
+        decision: Decision,
+        record: impl FnOnce(&ApprovalRecord),
+    ) -> Result<ApprovalRecord, Error> {
         if let Decision::Approve { during: Some(during), .. } = decision
             && during > MAX_STANDING
         {
             return Err(Error::TooLong { most: MAX_STANDING });
         }
-        let decided = self.table().decide(id, decision, self.0.clock.now())?;
+        let decided = {
+            let mut table = self.table();
+            let decided = table.decide(id, decision, self.0.clock.now())?;
+            // Before the call can go on: its own line of the audit follows that of the decision.
+            record(&decided);
+            decided
+        };
         self.announce();
         Ok(decided)
     }
