@@ -165,7 +165,7 @@ pub enum Diagnostic {
         key: &'static str,
         /// Why.
         why: &'static str,
-        /// What to do.
+        /// The way out.
         hint: &'static str,
     },
     /// An address that others can reach.

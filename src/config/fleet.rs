@@ -27,7 +27,7 @@ pub struct FleetConfig {
     pub ca_file: Option<PathBuf>,
     /// Further ports to which the daemon may connect: those that Sentinel announces.
     pub ports: Vec<u16>,
-    /// What the members share.
+    /// The parts that the members share.
     pub share: Vec<FleetShare>,
     /// How durable a write to the engine has to be.
     pub durability: FleetDurability,

@@ -45,7 +45,7 @@ pub enum ValueType {
     Engine,
     /// A list of ports.
     Ports,
-    /// What machines share.
+    /// The parts that machines share.
     Shares,
     /// A duration; `allow_zero` where no waiting at all makes sense.
     Duration {

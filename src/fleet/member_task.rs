@@ -21,7 +21,7 @@ use super::status_board::StatusBoard;
 use super::{Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
 use crate::clock::Clock;
 
-/// What a handle asks of the task.
+/// A request of a handle to the task.
 pub(super) enum Ask {
     /// Give this to the member.
     Event(Event),

@@ -1,4 +1,4 @@
-//! What `fleet status` shows, gathered as it happens.
+//! The figures of `fleet status`, gathered as they change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use shared_session::seal::Keyring;
 
 use super::{FleetMember, FleetStatus, View};
 
-/// What `fleet status` shows.
+/// The figures of `fleet status`.
 #[derive(Debug, Default)]
 pub(super) struct StatusBoard(Mutex<Board>);
 

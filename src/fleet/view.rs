@@ -1,4 +1,4 @@
-//! What the session sees of the member, and what the member asks of the session.
+//! The member as the session sees it, and the member's requests to the session.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// What the member knows that decides about requests.
+/// The part of the member's state that decides about requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The token to send now.
@@ -56,7 +56,7 @@ pub enum Need {
     NoPassword,
 }
 
-/// What this machine brings into the fleet.
+/// The session and the login that this machine brings into the fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// The client id of a first login.
@@ -65,7 +65,7 @@ pub struct Identity {
     pub apart_client_id: String,
     /// The account of the stored login, and whether it takes a code; `None` without a password.
     pub login: Option<(String, bool)>,
-    /// What the last run has kept.
+    /// The state that the last run has kept.
     pub kept: Option<Zeroizing<Vec<u8>>>,
     /// The session that this machine had before it was a member.
     pub before: Option<Pair>,

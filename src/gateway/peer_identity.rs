@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::peer::{Peer, PeerAccess, ProcessInfo, UserAcl};
 use crate::telemetry::{PeerInfo, Process, ResponseInfo, Telemetry};
 
-/// What a client has connected to, as it sees it.
+/// The other end of a client's connection, as the client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionTarget {
     /// This daemon.

@@ -9,7 +9,7 @@ use super::entities;
 use super::folding::{self, Folded};
 use super::work::Work;
 
-/// What became of a text in one step, and where its letters stood before.
+/// The result of one step on a text, and where its letters stood before.
 #[derive(Debug, Default)]
 pub(super) struct DecodedText {
     text: String,

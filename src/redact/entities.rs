@@ -1,6 +1,6 @@
 //! References to characters in HTML: `&#64;`, `&#x40;`, `&commat;`.
 
-/// What stands behind an `&`.
+/// The reference behind an `&`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entity {
     /// The character; `None`: the `&` is one itself.

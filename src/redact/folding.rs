@@ -1,6 +1,6 @@
 //! Letters that look like others, or like nothing.
 
-/// What a letter is read as.
+/// The reading of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Folded {
     /// Itself.

@@ -1,4 +1,4 @@
-//! What stands in quotation marks in a sentence of Nexudus: it may be what was sent.
+//! Quotations in a sentence of Nexudus, which may repeat what was sent.
 
 use super::category::Category;
 use super::entity;

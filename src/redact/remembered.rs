@@ -17,7 +17,7 @@ pub(super) struct Entries {
     old: Half,
     /// The bytes of the values in the young half.
     young_bytes: usize,
-    /// What was recorded since the young half began: a value that is seen for days is recorded again.
+    /// Records since the young half began: a value that is seen for days is recorded again.
     records: usize,
     record_bytes: usize,
     pending: Option<Pending>,
@@ -52,7 +52,7 @@ pub(super) struct Remembered {
     pub(super) seen: u32,
 }
 
-/// What is not on disk yet, for tables that are kept there.
+/// The values that are not on disk yet, for tables that are kept there.
 #[derive(Default)]
 struct Pending {
     changes: Vec<Change>,
@@ -68,7 +68,7 @@ pub(super) enum Change {
     Rotated,
 }
 
-/// What is to be written.
+/// The values to write.
 pub(super) enum Unsaved {
     /// These changes, in their order.
     Changes(Vec<Change>),

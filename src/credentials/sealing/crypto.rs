@@ -20,7 +20,7 @@ pub(crate) enum Purpose {
     Login,
     /// The issuing key of a certificate authority.
     Authority,
-    /// What a member of a fleet keeps.
+    /// The state of a member of a fleet.
     Member,
     /// The values that the tokens of redacted clients stand for.
     Tokens,

@@ -1,4 +1,4 @@
-//! What tokens stand for survives a restart and a crash, and is read by its own key alone.
+//! The values of tokens: each survives a restart and a crash, and is read by its own key alone.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -105,7 +105,7 @@ const KEYRINGS: [&str; 2] = ["keyrings", "kwalletd"];
 /// Of the credentials of the person's services, below `~/.config`.
 const CREDENTIALS: [&str; 2] = ["credstore", "credstore.encrypted"];
 
-/// What no command can do without.
+/// The directories that no command can do without.
 const NEEDED: [&str; 9] =
     ["/bin", "/dev/shm", "/etc/hosts", "/lib", "/proc", "/sys", "/tmp", "/usr/bin", "/var/tmp"];
 

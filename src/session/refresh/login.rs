@@ -250,7 +250,7 @@ pub(crate) struct LoginFailure {
     pub(crate) fate: LoginFate,
 }
 
-/// What became of a login that was to be offered.
+/// The fate of a login that was to be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginFate {
     /// Nexudus has not judged the login.

@@ -1,4 +1,4 @@
-//! What the fleet brings into the session: tokens that others renewed, their lock, their logout.
+//! Changes by the fleet: tokens that others renewed, their lock, their logout.
 
 use tokio::sync::{oneshot, watch};
 use tracing::info;

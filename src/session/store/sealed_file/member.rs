@@ -1,4 +1,4 @@
-//! What a member of a fleet keeps, beside the session and under a key of its own.
+//! The file of a member of a fleet, beside the session and under a key of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
