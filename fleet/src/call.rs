@@ -194,6 +194,8 @@ pub struct Snapshot {
     pub revision: String,
     /// Whether the engine was found behind.
     pub behind: Option<Behind>,
+    /// The member that holds the lease.
+    pub lease: Option<Incarnation>,
 }
 
 /// Why a call has no answer. Whether it was performed is unknown, unless the variant says so.

@@ -271,7 +271,9 @@ fn snapshot(value: Value) -> Option<Snapshot> {
     let members = members(parts.next()?, now)?;
     let revision = text(parts.next()?)?;
     let behind = behind(parts.next()?)?;
-    Some(Snapshot { now, registers, same, intents, spares, members, revision, behind })
+    let lease =
+        Some(text(parts.next()?)?).filter(|owner| !owner.is_empty()).map(Incarnation::named);
+    Some(Snapshot { now, registers, same, intents, spares, members, revision, behind, lease })
 }
 
 /// `[]` or `[left, [member, …]]`.

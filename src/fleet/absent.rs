@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
-use super::{EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View};
+use super::{
+    Chains, EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -74,6 +76,16 @@ impl Fleet {
 
     /// Returns how many requests were made.
     pub fn asked(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Returns the chains that are known.
+    pub async fn chains(&self) -> Chains {
+        match self.0 {}
+    }
+
+    /// Strikes sessions from the list.
+    pub fn end_strays(&self, _: Vec<String>) {
         match self.0 {}
     }
 

@@ -31,7 +31,8 @@ pub use self::engine_report::EngineReport;
 pub use self::error::FleetError;
 #[cfg(feature = "fleet")]
 pub use self::handle::Fleet;
-pub use self::status::{FleetMember, FleetStatus};
+pub use self::status::{EndedChains, FleetMember, FleetRole, FleetStatus};
 pub use self::view::{
-    Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption, SharedToken, View,
+    Chains, Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption,
+    SharedToken, View,
 };
