@@ -32,6 +32,10 @@ mod draining;
 mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
+#[cfg(feature = "fleet")]
+mod fleet_network;
+#[cfg(feature = "fleet")]
+mod fleet_operations;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;
