@@ -22,7 +22,7 @@ pub use self::records::{
     LogoutResult, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
-pub use crate::fleet::{FleetMember, FleetStatus};
+pub use crate::fleet::{FleetMember, FleetStatus, LanePace};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::{RequestRecord, RequestTimes};

@@ -198,6 +198,7 @@ impl Store {
                 .collect(),
             revision: self.revision_text(),
             behind: self.behind(ms),
+            paces: BTreeMap::new(),
         }
     }
 
