@@ -22,7 +22,7 @@ pub use self::records::{
     LogoutResult, REVOKING_LOGOUT, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
-pub use crate::fleet::{EndedChains, FleetMember, FleetRole, FleetStatus};
+pub use crate::fleet::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::{RequestRecord, RequestTimes};

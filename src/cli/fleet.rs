@@ -8,7 +8,7 @@ use super::globals::GlobalArgs;
 use super::prompt::confirm;
 use super::visible::visible;
 use super::{CliError, Printer};
-use crate::admin::api::{FleetMember, FleetRole, FleetStatus};
+use crate::admin::api::{FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 
@@ -135,6 +135,7 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     rows.extend(states.map(|state| ("state", state.to_owned())));
     let durability = fleet.durability.as_deref().unwrap_or("no write yet");
     rows.push(("durability", durability.to_owned()));
+    rows.extend(fleet.paces.iter().map(|one| ("pace", pace(one))));
     rows.extend(fleet.members.iter().map(|one| ("member", member(one))));
     if fleet.spares > 0 {
         let spares = pluralize(fleet.spares, "token pair");
@@ -166,6 +167,22 @@ fn engine(fleet: &FleetStatus) -> String {
     let trouble = fleet.trouble.as_deref().unwrap_or("not asked yet");
     let silence = silence.map(|silence| format!(", {silence}")).unwrap_or_default();
     format!("{}: {trouble}{silence}", visible(place))
+}
+
+fn pace(pace: &LanePace) -> String {
+    let windows = pace.windows.join(" and ");
+    let mut text = match pace.paced_by.as_str() {
+        "fleet" => format!("{}: {windows}, paced by the fleet", pace.lane),
+        "share" => format!("{}: {windows}, by a share while cut off from the fleet", pace.lane),
+        _ => format!("{}: unpaced", pace.lane),
+    };
+    if let Some(path) = &pace.path {
+        text.push_str(&format!(", for {}", visible(path)));
+    }
+    if let Some(paused) = pace.paused_ms {
+        text.push_str(&format!(", paused {:.1} s by Nexudus", (paused as f64 / 1_000.0).max(0.1)));
+    }
+    text
 }
 
 fn member(member: &FleetMember) -> String {

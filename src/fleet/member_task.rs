@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use super::draws_board::DrawsBoard;
 use super::status_board::StatusBoard;
 use super::{Chains, Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
 use crate::clock::Clock;
@@ -43,6 +44,7 @@ pub(super) struct MemberTask {
     clock: Clock,
     view: watch::Sender<View>,
     board: Arc<StatusBoard>,
+    draws: Option<Arc<DrawsBoard>>,
     fail_closed_after: Duration,
     /// The generation of the last token, and the token.
     last: Option<SharedToken>,
@@ -83,6 +85,7 @@ impl MemberTask {
             clock,
             view,
             board,
+            draws: None,
             fail_closed_after: Duration::ZERO,
             last: None,
             saving: false,
@@ -99,6 +102,10 @@ impl MemberTask {
         Self { fail_closed_after, ..self }
     }
 
+    pub(super) fn with_draws(self, draws: Option<Arc<DrawsBoard>>) -> Self {
+        Self { draws, ..self }
+    }
+
     /// Runs until every handle is gone, or the member has departed.
     pub(super) async fn run(
         mut self,
@@ -107,7 +114,8 @@ impl MemberTask {
         store: impl MemberStore,
         mut asks: UnboundedReceiver<Ask>,
     ) {
-        let mut workers = Workers::start(options, issuer, store, self.board.clone());
+        let boards = (self.board.clone(), self.draws.clone());
+        let mut workers = Workers::start(options, issuer, store, boards);
         let mut event = Event::Tick;
         loop {
             let wake_at = self.step(event, &workers);
@@ -161,6 +169,7 @@ impl MemberTask {
                 (self.is_away, self.contact) = (false, Some(boot));
                 if let Reply::Polled(snapshot) = reply {
                     self.board.polled(snapshot, &self.setup.keys, &self.setup.me, boot);
+                    self.draws.iter().for_each(|draws| draws.polled(snapshot));
                 }
             }
             Event::Replied(Err(error)) => {
@@ -285,7 +294,7 @@ impl Workers {
         options: Options,
         mut issuer: impl Redeem,
         mut store: impl MemberStore,
-        board: Arc<StatusBoard>,
+        (board, draws): (Arc<StatusBoard>, Option<Arc<DrawsBoard>>),
     ) -> Self {
         let (result, results) = mpsc::unbounded_channel();
         let (calls, called) = mpsc::unbounded_channel();
@@ -293,7 +302,10 @@ impl Workers {
         let (saves, mut to_save) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(engine_task::perform(options.clone(), called, result.clone(), board));
-        tasks.spawn(engine_task::listen(options, result.clone()));
+        tasks.spawn(engine_task::listen(options.clone(), result.clone(), draws.clone()));
+        if let Some(draws) = draws {
+            tasks.spawn(draws.run(options));
+        }
         let redeemed = result.clone();
         tasks.spawn(async move {
             while let Some(wanted) = wanted.recv().await {

@@ -1,6 +1,10 @@
 //! The state of a fleet as one member knows it: `GET /v1/fleet` and `fleet status`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::pacing::LaneNews;
 
 /// The state of a fleet as one member knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,9 @@ pub struct FleetStatus {
     /// Token pairs of logins that another login overtook.
     #[serde(default)]
     pub spares: u64,
+    /// The common pace of reads and of writes; empty where it is not shared.
+    #[serde(default)]
+    pub paces: Vec<LanePace>,
 }
 
 /// The part that a member has.
@@ -77,6 +84,41 @@ pub struct EndedChains {
     pub spares: usize,
     /// Sessions of members that were cut off.
     pub strays: usize,
+}
+
+/// The common pace of reads or of writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanePace {
+    /// `reads` or `writes`.
+    pub lane: String,
+    /// Which machine decides when a request is sent: `machine` while none was throttled, `fleet`, or
+    /// `share` while this machine is cut off.
+    pub paced_by: String,
+    /// The windows, such as `10/100ms`; all of them hold at once.
+    pub windows: Vec<String>,
+    /// The path template that they hold for, unless for all.
+    pub path: Option<String>,
+    /// Time until which no member sends a request.
+    pub paused_ms: Option<u64>,
+}
+
+impl LanePace {
+    pub(super) fn new(lane: &str, news: &LaneNews, now: Duration) -> Self {
+        let paused = news.paused_until.saturating_sub(now);
+        let paced_by = match (news.windows.is_empty(), news.is_apart) {
+            (true, _) => "machine",
+            (false, false) => "fleet",
+            (false, true) => "share",
+        };
+        Self {
+            lane: lane.to_owned(),
+            paced_by: paced_by.to_owned(),
+            windows: news.windows.iter().map(|(count, per)| format!("{count}/{per:?}")).collect(),
+            path: Some(news.scope.clone()).filter(|path| !path.is_empty()),
+            paused_ms: (!paused.is_zero())
+                .then(|| u64::try_from(paused.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// A member.

@@ -36,6 +36,8 @@ mod fleet;
 mod fleet_network;
 #[cfg(feature = "fleet")]
 mod fleet_operations;
+#[cfg(feature = "fleet")]
+mod fleet_pace;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;

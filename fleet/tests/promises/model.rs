@@ -199,6 +199,7 @@ impl Store {
             revision: self.revision_text(),
             behind: self.behind(ms),
             lease: self.lease.as_ref().map(|(owner, ..)| owner.clone()),
+            paces: BTreeMap::new(),
         }
     }
 
