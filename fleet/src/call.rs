@@ -190,6 +190,8 @@ pub struct Snapshot {
     pub revision: String,
     /// Whether the engine was found behind.
     pub behind: Option<Behind>,
+    /// The member that holds the lease.
+    pub lease: Option<Incarnation>,
     /// The rest of the pause and the windows of each lane, after a poll.
     pub paces: BTreeMap<String, (Duration, Windows)>,
 }

@@ -291,9 +291,22 @@ fn snapshot(value: Value) -> Option<Snapshot> {
     let members = members(parts.next()?, now)?;
     let revision = text(parts.next()?)?;
     let behind = behind(parts.next()?)?;
+    let lease =
+        Some(text(parts.next()?)?).filter(|owner| !owner.is_empty()).map(Incarnation::named);
     // Only a poll has them.
     let paces = parts.next().map_or_else(|| Some(BTreeMap::new()), paces)?;
-    Some(Snapshot { now, registers, same, intents, spares, members, revision, behind, paces })
+    Some(Snapshot {
+        now,
+        registers,
+        same,
+        intents,
+        spares,
+        members,
+        revision,
+        behind,
+        lease,
+        paces,
+    })
 }
 
 /// `[]` or `[left, [member, …]]`.

@@ -8,7 +8,7 @@ use super::globals::GlobalArgs;
 use super::prompt::confirm;
 use super::visible::visible;
 use super::{CliError, Printer};
-use crate::admin::api::{FleetMember, FleetStatus, LanePace};
+use crate::admin::api::{FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 
@@ -77,10 +77,11 @@ pub(super) fn confirm_for_all(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    if yes || globals.load(vec![])?.config.fleet.engine.is_none() {
+    if yes {
         return Ok(());
     }
-    // Without a daemon, only this machine is told.
+    // The daemon that serves is in the fleet, whatever the configuration of this user says. Without a
+    // daemon, only this machine is told.
     let fleet = ask(globals).unwrap_or_default();
     let members = fleet.members.iter().filter(|member| member.is_present()).count();
     if members < 2 {
@@ -122,13 +123,13 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     };
     session.push_str(&format!(", epoch {}, fence {}", fleet.epoch, fleet.fence));
     rows.push(("session", session));
+    rows.push(("role", role(fleet)));
     let states = [
         (fleet.locked, "locked"),
         (fleet.logged_out, "logged out"),
         (fleet.left, "this machine has left"),
         (fleet.apart, "this machine serves a session of its own, because it is cut off"),
         (fleet.behind, "the engine has lost what members know: nothing is spent meanwhile"),
-        (fleet.holds_lease, "this machine renews it now"),
     ];
     let states = states.into_iter().filter_map(|(applies, state)| applies.then_some(state));
     rows.extend(states.map(|state| ("state", state.to_owned())));
@@ -136,11 +137,24 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     rows.push(("durability", durability.to_owned()));
     rows.extend(fleet.paces.iter().map(|one| ("pace", pace(one))));
     rows.extend(fleet.members.iter().map(|one| ("member", member(one))));
+    if fleet.spares > 0 {
+        let spares = pluralize(fleet.spares, "token pair");
+        rows.push(("spares", format!("{spares} of logins that another login overtook")));
+    }
     if fleet.strays > 0 {
         let strays = pluralize(fleet.strays, "session");
         rows.push(("strays", format!("{strays} of members that were cut off")));
     }
     rows
+}
+
+fn role(fleet: &FleetStatus) -> String {
+    match (fleet.role, fleet.lease.as_deref()) {
+        (FleetRole::Holder, _) => "holder of the lease: this machine renews the session now".into(),
+        (FleetRole::Member, None) => "member; the lease is free".to_owned(),
+        (FleetRole::Member, Some("")) => "member; a member with another key has the lease".into(),
+        (FleetRole::Member, Some(name)) => format!("member; {} has the lease", visible(name)),
+    }
 }
 
 fn engine(fleet: &FleetStatus) -> String {

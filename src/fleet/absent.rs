@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
-use super::{EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View};
+use super::{
+    Chains, EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -94,6 +96,16 @@ impl Fleet {
 
     /// Returns how many requests were made.
     pub fn asked(&self) -> u64 {
+        match self.0 {}
+    }
+
+    /// Returns the chains that are known.
+    pub async fn chains(&self) -> Chains {
+        match self.0 {}
+    }
+
+    /// Strikes sessions from the list.
+    pub fn end_strays(&self, _: Vec<String>) {
         match self.0 {}
     }
 

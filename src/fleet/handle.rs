@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::draws_board::{DrawsBoard, Lane, SharedUnits};
 use super::member_task::{Ask, MemberTask};
 use super::status_board::StatusBoard;
-use super::{FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View, convert};
+use super::{Chains, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View, convert};
 use crate::clock::Clock;
 use crate::config::{self, Config, FleetDurability, FleetShare, Origin};
 use crate::credentials::{self, FleetSecrets};
@@ -208,6 +208,21 @@ impl Fleet {
     /// Locks or unlocks all members.
     pub fn set_locked(&self, locked: bool) {
         self.command(if locked { Command::Lock } else { Command::Unlock });
+    }
+
+    /// Returns the chains of refresh tokens that the members know of; none before the member runs.
+    pub async fn chains(&self) -> Chains {
+        let (tell, told) = oneshot::channel();
+        if !matches!(*self.state(), State::Running(_)) {
+            return Chains::default();
+        }
+        self.ask(Ask::Chains(tell));
+        told.await.unwrap_or_default()
+    }
+
+    /// Strikes the sessions of members that were cut off from the list: they have ended at Nexudus.
+    pub fn end_strays(&self, client_ids: Vec<String>) {
+        self.command(Command::EndStrays { client_ids });
     }
 
     /// Takes this machine off the list, for good; returns once the engine knows or does not answer.

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::draws_board::DrawsBoard;
 use super::status_board::StatusBoard;
-use super::{Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
+use super::{Chains, Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
 use crate::clock::Clock;
 
 /// A request of a handle to the task.
@@ -28,6 +28,8 @@ pub(super) enum Ask {
     Event(Box<Event>),
     /// The token of this generation was rejected.
     Reject(u64),
+    /// Tell which chains of refresh tokens the member knows of.
+    Chains(oneshot::Sender<Chains>),
     /// End, once the engine knows.
     Depart {
         /// Told at the end.
@@ -48,7 +50,6 @@ pub(super) struct MemberTask {
     last: Option<SharedToken>,
     saving: bool,
     redeeming: bool,
-    holds_lease: bool,
     is_away: bool,
     contact: Option<Duration>,
     asks_taken: u64,
@@ -89,7 +90,6 @@ impl MemberTask {
             last: None,
             saving: false,
             redeeming: false,
-            holds_lease: false,
             is_away: false,
             contact: None,
             asks_taken: 0,
@@ -150,6 +150,10 @@ impl MemberTask {
                 token
                     .map_or(Event::Tick, |token| Event::Rejected(convert::to_shared(&token.access)))
             }
+            Ask::Chains(tell) => {
+                let _gone = tell.send(convert::chains(self.member.chains()));
+                Event::Tick
+            }
             Ask::Depart { done } => {
                 self.departing = Some(done);
                 Event::Asked(Command::Leave)
@@ -163,16 +167,6 @@ impl MemberTask {
             Event::Replied(Ok(reply)) => {
                 let boot = self.clock.boot();
                 (self.is_away, self.contact) = (false, Some(boot));
-                self.holds_lease = match reply {
-                    Reply::Acquired { .. } => true,
-                    Reply::Held(_) | Reply::Behind(_) | Reply::Lost | Reply::Polled(_) => false,
-                    Reply::Done { .. }
-                    | Reply::Stale
-                    | Reply::Drawn(_)
-                    | Reply::Paced(_)
-                    | Reply::Counted(_)
-                    | Reply::Set { .. } => self.holds_lease && self.redeeming,
-                };
                 if let Reply::Polled(snapshot) = reply {
                     self.board.polled(snapshot, &self.setup.keys, &self.setup.me, boot);
                     self.draws.iter().for_each(|draws| draws.polled(snapshot));
@@ -241,7 +235,7 @@ impl MemberTask {
             is_away: self.is_away,
             asks_taken: self.asks_taken,
         };
-        self.board.stepped(&self.member, &next, self.holds_lease, self.contact);
+        self.board.stepped(&self.member, &next, self.contact);
         self.view.send_if_modified(|view| {
             let is_new = *view != next;
             *view = next;

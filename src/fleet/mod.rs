@@ -44,7 +44,8 @@ pub use self::error::FleetError;
 #[cfg(feature = "fleet")]
 pub use self::handle::Fleet;
 pub use self::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
-pub use self::status::{FleetMember, FleetStatus, LanePace};
+pub use self::status::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 pub use self::view::{
-    Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption, SharedToken, View,
+    Chains, Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption,
+    SharedToken, View,
 };

@@ -35,6 +35,12 @@ pub struct FleetStatus {
     pub committed: bool,
     /// Whether this member is renewing the session right now.
     pub holds_lease: bool,
+    /// The part that this member has: `holder` of the lease, or `member`.
+    #[serde(default)]
+    pub role: FleetRole,
+    /// The name of the member that held the lease at the last poll, if one did.
+    #[serde(default)]
+    pub lease: Option<String>,
     /// Whether this member serves a session of its own.
     pub apart: bool,
     /// Whether the fleet is locked.
@@ -50,9 +56,34 @@ pub struct FleetStatus {
     pub members: Vec<FleetMember>,
     /// Sessions that members had of their own, to be revoked at Nexudus.
     pub strays: u64,
+    /// Token pairs of logins that another login overtook.
+    #[serde(default)]
+    pub spares: u64,
     /// The common pace of reads and of writes; empty where it is not shared.
     #[serde(default)]
     pub paces: Vec<LanePace>,
+}
+
+/// The part that a member has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FleetRole {
+    /// The member holds the lease: it alone may renew the session now.
+    Holder,
+    /// The member serves, and renews when it is its turn.
+    #[default]
+    Member,
+}
+
+/// How many chains of refresh tokens a logout has ended at Nexudus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedChains {
+    /// The session that the members shared, and those of this machine from before.
+    pub shared: usize,
+    /// Spares: pairs of logins that another login overtook.
+    pub spares: usize,
+    /// Sessions of members that were cut off.
+    pub strays: usize,
 }
 
 /// The common pace of reads or of writes.
@@ -101,6 +132,9 @@ pub struct FleetMember {
     pub seen_s: u64,
     /// Whether this is the member that was asked.
     pub here: bool,
+    /// Whether the member held the lease at the last poll.
+    #[serde(default)]
+    pub holds_lease: bool,
 }
 
 impl FleetMember {
