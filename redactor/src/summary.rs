@@ -20,6 +20,21 @@ impl Summary {
         Self { flags, digits }
     }
 
+    /// Looks at each byte once, up to the first quotation mark or backslash; also returns where that is.
+    #[inline]
+    pub(crate) fn of_start(text: &[u8]) -> (Self, usize) {
+        let (mut flags, mut digits) = (0, 0_u32);
+        for (at, byte) in text.iter().enumerate() {
+            let kind = KINDS[usize::from(*byte)];
+            if kind & MARK != 0 {
+                return (Self { flags, digits }, at);
+            }
+            flags |= kind;
+            digits += u32::from(kind >> 7);
+        }
+        (Self { flags, digits }, text.len())
+    }
+
     /// Says whether there is an `@`.
     pub fn has_at(self) -> bool {
         self.flags & AT != 0
@@ -56,6 +71,7 @@ const ENCODED: u8 = 2;
 const SLASH: u8 = 8;
 const NON_ASCII: u8 = 16;
 const CONTROL: u8 = 32;
+const MARK: u8 = 64;
 const DIGIT: u8 = 128;
 
 static KINDS: [u8; 256] = kinds();
@@ -66,6 +82,7 @@ const fn kinds() -> [u8; 256] {
     while byte < 256 {
         kinds[byte] = match byte {
             0..0x20 => CONTROL,
+            0x22 | 0x5c => MARK,
             0x25 | 0x26 => ENCODED,
             0x2f => SLASH,
             0x30..=0x39 => DIGIT,
@@ -89,5 +106,8 @@ mod tests {
         assert_eq!((summary.digits(), summary.has_at(), summary.has_control()), (4, false, false));
         assert!(Summary::of(b"a@b").has_at() && Summary::of(b"a\n").has_control());
         assert!(!Summary::of(b"a:b").has_slash());
+        for (text, at) in [(&b"a1/\"@"[..], 3), (b"a1/\\@", 3), (b"a1/", 3)] {
+            assert_eq!(Summary::of_start(text), (Summary::of(b"a1/"), at));
+        }
     }
 }
