@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, record_as_configured, remove_authorities, require_own_files,
+    DaemonReply, FilesReason, Revocation, admin_sockets, announce_files, clear_logins,
+    origins_with_login, post_or_lock, record_as_configured, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
@@ -52,7 +52,7 @@ pub(super) fn run(
     }
     done.print(print)?;
     if !done.is_served {
-        announce_files(globals, &loaded.paths, print);
+        announce_files(globals, &loaded.paths, &done.files, print);
     }
     Ok(())
 }
@@ -80,6 +80,8 @@ struct LogoutOutcome {
     daemon_knows: bool,
     /// Whether a daemon serves, as far as can be told.
     is_served: bool,
+    /// Why none does.
+    files: FilesReason,
 }
 
 async fn clear(
@@ -90,8 +92,7 @@ async fn clear(
 ) -> Result<LogoutOutcome, CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
-    let origins = origins_with_login(paths);
-    let sockets = admin_sockets(globals)?;
+    let (origins, sockets) = (origins_with_login(paths), admin_sockets(globals)?);
     let mut revocation = None;
     if revoke {
         revocation = Some(prepare(loaded, &credentials, globals, print).await);
@@ -101,26 +102,28 @@ async fn clear(
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
     let reply = say_waiting(print, DAEMON, reply).await;
     let revoked = perform(revocation, print).await;
-    let outcome = |result, daemon_knows, is_served| LogoutOutcome {
+    let outcome = |result, daemon_knows, is_served, files| LogoutOutcome {
         profile: paths.profile.clone(),
         result,
         revoked,
         origin: config.upstream.origin.clone(),
         daemon_knows,
         is_served,
+        files,
     };
-    let (result, daemon_knows, _lock) = match reply {
+    let none = FilesReason::NoDaemon;
+    let (result, daemon_knows, _lock, reason) = match reply {
         Ok(DaemonReply::Daemon(result, socket))
             if sockets.first() != Some(&socket) || globals.system =>
         {
             // Another user's files and keychain: the daemon has cleared what there is.
             warn_of_no_keychain(result.no_keychain.as_deref(), print);
-            return Ok(outcome(result, true, true));
+            return Ok(outcome(result, true, true, none));
         }
-        Ok(DaemonReply::Daemon(result, _)) => (Some(result), true, None),
-        Ok(DaemonReply::NotRunning(lock)) => (None, true, lock),
-        Ok(DaemonReply::NoProfile) => (None, true, None),
-        Err(error) => (None, is_told(error, print)?, None),
+        Ok(DaemonReply::Daemon(result, _)) => (Some(result), true, None, none),
+        Ok(DaemonReply::NotRunning(lock, reason)) => (None, true, lock, reason),
+        Ok(DaemonReply::NoProfile(reason)) => (None, true, None, reason),
+        Err(error) => (None, is_told(error, print)?, None, none),
     };
     let is_served = result.is_some() || !daemon_knows;
     if !is_served {
@@ -129,7 +132,7 @@ async fn clear(
     }
     let result = result.unwrap_or_default();
     let result = clear_own(loaded, &credentials, origins, (result, is_served), print).await?;
-    Ok(outcome(result, daemon_knows, is_served))
+    Ok(outcome(result, daemon_knows, is_served, reason))
 }
 
 /// Clears the files and the keychain of this user, beside what the daemon has cleared.
