@@ -19,11 +19,11 @@ pub use self::content::{BodyContent, MessageContent, NamedValue, RequestContent}
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ApprovalDecision, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult,
-    SelfCheck,
+    REVOKING_LOGOUT, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
 use crate::clients::BudgetStatus;
-pub use crate::fleet::{FleetMember, FleetStatus};
+pub use crate::fleet::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::{RequestRecord, RequestTimes};

@@ -225,11 +225,11 @@ pub(super) fn check(
             "Add \"session\", or leave fleet.engine empty.",
         );
     }
-    if fleet.share.iter().any(|share| *share != FleetShare::Session) {
+    if fleet.share.contains(&FleetShare::Clients) {
         refuse(
             "fleet.share",
-            "this version shares the session only, not the pace and not the clients",
-            "Set fleet.share = [\"session\"]; keys of clients stay with each machine.",
+            "this version shares the session and the pace, not the clients",
+            "Set fleet.share = [\"session\", \"throttle\"]; keys of clients stay with each machine.",
         );
     } else if fleet.clients_stale != FleetConfig::default().clients_stale {
         refuse(
@@ -258,13 +258,14 @@ mod tests {
         let fleet = load(
             "[fleet]\nengine = 'rediss-sentinel://a,b:7000/main'\nusername = 'proxy'\n\
              password_command = ['pass']\nkey_command = ['key']\nports = [6380, 6381]\n\
-             share = ['session']\ndurability = 'none'\nfail_closed_after = '1h'\n\
+             share = ['session', 'throttle']\ndurability = 'none'\nfail_closed_after = '1h'\n\
              partition_login = true\nname = 'etl-1'\n",
         )
         .fleet;
 
         assert_eq!(fleet.engine_ports(), [26379, 7000, 6380, 6381]);
         assert_eq!(fleet.username.as_deref(), Some("proxy"));
+        assert_eq!(fleet.share, [FleetShare::Session, FleetShare::Throttle]);
         assert_eq!(fleet.durability, FleetDurability::None);
         assert_eq!(fleet.fail_closed_after, Duration::from_secs(3_600));
         assert!(fleet.partition_login);
@@ -278,7 +279,7 @@ mod tests {
             ("engine = 'rediss://marker-user:marker-password@host'", "a user or a password"),
             ("engine = 'http://host'", "the scheme"),
             ("engine = 'rediss://host'\nshare = ['throttle']", "share the session at least"),
-            ("engine = 'rediss://host'\nshare = ['session', 'clients']", "the session only"),
+            ("engine = 'rediss://host'\nshare = ['session', 'clients']", "not the clients"),
             ("engine = 'rediss://host'\nclients_stale = '1m'", "are not shared"),
             ("engine = 'rediss://host'\n[upstream]\nauth = 'basic'", "upstream.auth"),
             ("ports = [0]", "found 0"),

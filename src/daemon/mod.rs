@@ -112,6 +112,11 @@ pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
     Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
+/// Checks a configuration, without starting a daemon.
+fn check(config: &Config) -> Result<(), Error> {
+    Prepared::from_config(config).map(drop)
+}
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

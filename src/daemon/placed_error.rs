@@ -4,7 +4,6 @@
 use std::fmt;
 
 use super::Error;
-use super::builder::Prepared;
 use crate::config::{Config, LoadedConfig, ValueSource};
 use crate::listen;
 use crate::problem::{Problem, ProblemDetails, Report};
@@ -22,8 +21,7 @@ pub struct PlacedError {
 ///
 /// As [`super::Daemon::start`], with the place in the configuration.
 pub fn check_loaded(loaded: &LoadedConfig) -> Result<(), PlacedError> {
-    let prepared = Prepared::from_config(&loaded.config);
-    prepared.map(drop).map_err(|error| PlacedError::new(error, loaded))
+    super::check(&loaded.config).map_err(|error| PlacedError::new(error, loaded))
 }
 
 impl PlacedError {

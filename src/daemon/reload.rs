@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::builder::Prepared;
 use super::upstream_route::{AccessSources, Route, build_gateway};
 use super::{Daemon, Error, socket_access};
 use crate::admin::AccessControl;
@@ -63,7 +62,7 @@ impl Daemon {
     pub(super) fn reload(&mut self, config: &Config) -> Result<ReloadResult, ReloadError> {
         let state = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
         // A key that needs a restart must not make that restart fail.
-        Prepared::from_config(config)?;
+        super::check(config)?;
         let changed = KEYS.iter().filter(|key| key.differs(&state.config, config));
         let (applied, restart): (Vec<&Key>, Vec<&Key>) = changed.partition(|key| key.is_reloadable);
         let mut next = state.config.clone();

@@ -32,6 +32,12 @@ mod draining;
 mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
+#[cfg(feature = "fleet")]
+mod fleet_network;
+#[cfg(feature = "fleet")]
+mod fleet_operations;
+#[cfg(feature = "fleet")]
+mod fleet_pace;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;

@@ -22,6 +22,7 @@
 //! | `spending.rs` | from the intent to the commit |
 //! | `reading.rs` | what the engine says, and what is written again |
 //! | `apart.rs` | the chain of a member that is cut off |
+//! | `refusal.rs` | a refused password, which no newer record takes back |
 //! | `commands.rs` | what a person asks for |
 //! | `local.rs` | what survives a restart |
 
@@ -30,6 +31,7 @@ mod commands;
 mod held;
 mod local;
 mod reading;
+mod refusal;
 mod spending;
 mod types;
 mod work;
@@ -37,7 +39,7 @@ mod work;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use self::commands::Command;
+pub use self::commands::{Chains, Command};
 use self::held::Held;
 pub use self::local::{Apart, Local};
 pub use self::types::{
@@ -72,6 +74,8 @@ pub struct Member {
     login_at: Duration,
     /// The pair of a login that was proved elsewhere.
     brought: Option<Session>,
+    /// The epoch that the last try of the password belongs to.
+    tried_in: Fence,
     /// The attempts before a login that a person gave.
     login_before: Option<Attempts>,
     /// No lease before.
@@ -144,6 +148,7 @@ impl Member {
             login_wanted: false,
             login_at: Duration::ZERO,
             brought: None,
+            tried_in: Fence::ZERO,
             login_before: None,
             work_at: Duration::ZERO,
             failures: 0,
@@ -151,6 +156,7 @@ impl Member {
             apart_at: Duration::ZERO,
             notes: vec![],
         };
+        member.read_refusal();
         member.hold(false, now);
         member
     }
@@ -271,7 +277,8 @@ impl Member {
             self.in_flight = Some(InFlight::Queued);
             return Some(call.clone());
         }
-        if is_saved && !self.commands.is_empty() && !self.engine.is_away {
+        let wants_fence = !self.commands.is_empty() || self.has_untold_refusal();
+        if is_saved && wants_fence && !self.engine.is_away {
             self.in_flight = Some(InFlight::Command);
             return Some(Call::Draw { seen: self.local.seen });
         }

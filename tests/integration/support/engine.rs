@@ -96,6 +96,27 @@ impl FleetEngine {
         assert_eq!(&answer, b"+OK\r\n");
     }
 
+    /// Returns how many scripts it has run: each call of a member is one.
+    pub async fn scripts(&self) -> u64 {
+        let told = self.ask("INFO commandstats").await;
+        let line = told.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+
+    /// Returns the names of its keys.
+    pub async fn keys(&self) -> String {
+        self.ask("KEYS *").await
+    }
+
+    /// Sends a command and returns all that is told before the connection is closed.
+    async fn ask(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        told
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
