@@ -117,12 +117,15 @@ impl DrawsBoard {
 
     /// Waits until a call is due, or something may be wanted.
     async fn wait(&self) {
-        let next = self.state().next(self.clock.boot());
+        let now = self.clock.boot();
+        let next = self.state().next(now);
         match next {
-            Some(at) => tokio::select! {
+            // Out of step with other members: the first that asks has the next slot of a line.
+            Some(at) if at > now => tokio::select! {
                 () = self.wake.notified() => {}
-                () = self.clock.wait_until(at) => {}
+                () = self.clock.wait_until(at + LONGEST_STEP.mul_f64(fastrand::f64())) => {}
             },
+            Some(_) => {}
             None => self.wake.notified().await,
         }
     }
@@ -283,6 +286,9 @@ fn refusal(verdict: Verdict, next_call: u64) -> UnitRefusal {
         Verdict::Uncounted => UnitRefusal::Uncounted,
     }
 }
+
+/// Longest time by which a call is later than it could be.
+const LONGEST_STEP: Duration = Duration::from_millis(120);
 
 /// Longest wait for the answer to a draw: requests wait for it.
 const DRAW_TIMEOUT: Duration = Duration::from_secs(1);

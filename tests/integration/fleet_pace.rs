@@ -26,8 +26,13 @@ async fn two_machines_stay_within_one_limit_and_ask_the_engine_twice_a_second_at
     assert_eq!(second.status("/api/auth/me").await, 200);
 
     // One of them is throttled, and learns what the other then knows.
-    load(&first, LIMIT + 2, Duration::ZERO).await;
-    until_told(&other, "pace       reads: 10/5s, paced by the fleet").await;
+    let told = "pace       reads: 10/5s, paced by the fleet";
+    let learned = async {
+        while !other.run_to_end("fleet status").await.1.contains(told) {
+            load(&first, LIMIT + 2, Duration::ZERO).await;
+        }
+    };
+    tokio::time::timeout(3 * EVENT_TIMEOUT, learned).await.expect("not learned, or not told");
     let (before, began, calls) = (seen(&upstream).len(), Instant::now(), engine.scripts().await);
     let lasts = Duration::from_secs(14);
     let served = tokio::join!(load(&first, 4, lasts), load(&second, 4, lasts));
@@ -40,7 +45,7 @@ async fn two_machines_stay_within_one_limit_and_ask_the_engine_twice_a_second_at
     assert!(densest(&passed, 5_000) * 100 <= LIMIT * 105, "{passed:?}");
     let since = &all[before..];
     assert!(since.iter().all(|(_, status)| *status == 200), "{since:?}");
-    assert!(served.0.min(served.1) * 4 >= since.len(), "one gets nearly nothing: {served:?}");
+    assert!(served.0.min(served.1) * 6 >= since.len(), "one gets nearly nothing: {served:?}");
     assert!(since.len() as f64 >= elapsed * 2.0 * 0.6, "{} in {elapsed} s", since.len());
     assert!(calls as f64 / elapsed / 2.0 <= 2.0, "{calls} calls in {elapsed} s");
     assert!(calls > 10, "the engine is not asked: {calls}");
@@ -110,7 +115,8 @@ async fn a_machine_that_is_cut_off_sends_its_share_and_says_so() {
     // Half of the limit each: one in a second.
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     let pace = Kind::Read.view(&second);
-    assert_eq!(pace.state, "10/5s (learned), by a share while cut off from the fleet");
+    let is_said = pace.state.contains("by a share while cut off from the fleet");
+    assert!(is_said && pace.paced_by == "share", "{pace:?}");
     let status: FleetStatus = second.admin().await.get("/v1/fleet").await.unwrap();
     assert_eq!(status.paces[0].paced_by, "share");
     assert!(second.metrics().await.contains("throttle_paced_by_share{"), "the metrics say so");
@@ -234,11 +240,6 @@ fn seen(upstream: &Simulator) -> Vec<(u64, u16)> {
 fn densest(times: &[u64], span: u64) -> usize {
     let within = |start: u64| times.iter().filter(|at| (start..start + span).contains(*at)).count();
     times.iter().map(|start| within(*start)).max().unwrap_or_default()
-}
-
-async fn until_told(machine: &ProcessSetup, line: &str) {
-    let told = async { while !machine.run_to_end("fleet status").await.1.contains(line) {} };
-    tokio::time::timeout(EVENT_TIMEOUT, told).await.expect("it is not told");
 }
 
 async fn status_until(member: &Daemon, wanted: impl Fn(&FleetStatus) -> bool) {
