@@ -173,6 +173,7 @@ async fn a_refresh_that_a_gateway_answered_may_have_been_spent_and_is_its_owners
     first.session_until(is_ready).await;
     let session = first.running.session().clone();
     let renewing = tokio::spawn(async move { session.refresh().await });
+    until(&first, |status| status.generation > old && status.committed).await;
     let newer = |status: &SessionStatus| is_ready(status) && status.generation > old;
     let (one, other) = (first.session_until(newer).await, second.session_until(newer).await);
     renewing.abort();

@@ -141,8 +141,13 @@ impl Member {
             .collect();
         self.forget_resolved_runs();
         if is_first {
-            // The engine's clock is the one that all members see.
+            // The engine's clock is the one that all members see. A renewal that was asked for before is
+            // still wanted.
+            let is_wanted = self.held.is_some_and(|held| held.due.is_zero());
             self.hold(false, now);
+            if is_wanted {
+                self.renew();
+            }
         }
     }
 

@@ -60,14 +60,13 @@ impl<I: Issuer> TokenFetch<I> {
             }
             Err(TokenError::Ambiguous(cause)) => return Err(self.unanswered(&login, cause)),
             Err(TokenError::Transient { retry_after, cause }) => {
-                self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
-                return Err(LoginFailure::not_offered(FetchError::transient(cause, retry_after)));
+                let error = FetchError::transient(cause, retry_after);
+                return Err(self.unprocessed(login, error, LoginFate::NotOffered).await);
             }
             // A gateway that fails does not judge the password, and an outage must not block the login.
             Err(TokenError::Unavailable { retry_after, cause }) => {
-                self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
                 let error = FetchError::transient(cause, retry_after);
-                return Err(LoginFailure { error, fate: LoginFate::Unanswered });
+                return Err(self.unprocessed(login, error, LoginFate::Unanswered).await);
             }
             // Nexudus does not say which of the two was wrong, and a code is not offered twice.
             Err(TokenError::Refused | TokenError::TotpRequired) if code.digits().is_some() => {
@@ -83,6 +82,17 @@ impl<I: Issuer> TokenFetch<I> {
         let is_judged = reason != BlockReason::TotpRequired;
         let fate = if is_judged { LoginFate::Refused } else { LoginFate::NotOffered };
         Err(LoginFailure { error, fate })
+    }
+
+    /// Ends an attempt that Nexudus has not judged.
+    async fn unprocessed(
+        &mut self,
+        login: Login,
+        error: FetchError,
+        fate: LoginFate,
+    ) -> LoginFailure {
+        self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
+        LoginFailure { error, fate }
     }
 
     /// Says when a login may be offered again whose answer was lost.

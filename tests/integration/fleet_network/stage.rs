@@ -16,7 +16,7 @@ use nexudus_proxy::admin::client::AdminClient;
 use nexudus_proxy::config::Paths;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// The address of everything in the hub.
@@ -152,7 +152,9 @@ fn certificates(folder: &Path) {
     let ca = params.self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![HUB.to_owned()]).unwrap();
+    let mut leaf = CertificateParams::new(vec![HUB.to_owned()]).unwrap();
+    // OpenSSL takes a certificate for self-signed whose subject is that of its authority.
+    leaf.distinguished_name.push(DnType::CommonName, "engine");
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
     for (name, pem) in
         [("ca.pem", ca.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())]
