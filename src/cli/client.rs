@@ -157,7 +157,7 @@ fn add(
     let guide = has_guide.then(|| Guide::of_client(&limits, &config));
     let page = limits.origin.as_ref().map(page_note);
     let unredacted = client_redaction::bypass(&limits, &config);
-    let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits }, print)?;
+    let keys = clients.apply(ClientChange::add(name, limits), print)?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     let shown = match &guide {
         Some(guide) => show_key_and_guide(name, &key, expires, guide, globals, print),
@@ -172,7 +172,7 @@ fn add(
         bypass.into_iter().chain(page).for_each(|note| print.note(&note));
         unredacted.iter().for_each(|note| print.note(note));
     }
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     Ok(())
 }
 
@@ -193,7 +193,7 @@ fn set(
     let limits = change.apply(&find(&clients, name)?.limits);
     client_limits::check_rules(&limits, &clients.config(globals)?, print)?;
     clients.apply(ClientChange::set(name, change), print)?;
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);
         json["name"] = name.into();
@@ -225,7 +225,7 @@ fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
         let undone = clients.apply(ClientChange::Restore { name: name.to_owned(), key }, print);
         unshown(error, undone, "the client keeps its old key")
     })?;
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if limits.is_expired(SystemTime::now()) {
         print.warning(&globals.as_typed(&format!(
             "the client has expired: `nexudus-proxy client set {name} --clear expires` lets it in \
@@ -352,7 +352,7 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let clients = ClientStore::open(globals)?;
     clients.apply(ClientChange::Revoke { name: name.to_owned() }, print)?;
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if globals.json {
         print.json(&json!({ "name": name, "revoked": true }))
     } else {

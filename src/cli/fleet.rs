@@ -135,11 +135,25 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     let durability = fleet.durability.as_deref().unwrap_or("no write yet");
     rows.push(("durability", durability.to_owned()));
     rows.extend(fleet.members.iter().map(|one| ("member", member(one))));
+    if fleet.clients_shared {
+        rows.push(("clients", clients(fleet)));
+    }
     if fleet.strays > 0 {
         let strays = pluralize(fleet.strays, "session");
         rows.push(("strays", format!("{strays} of members that were cut off")));
     }
     rows
+}
+
+fn clients(fleet: &FleetStatus) -> String {
+    let mut text = format!("{}, {} revoked", fleet.clients, fleet.clients_revoked);
+    if fleet.clients_unopened > 0 {
+        text.push_str(&format!(", {} refused: their records do not open", fleet.clients_unopened));
+    }
+    if fleet.clients_stale {
+        text.push_str("; callers with keys are refused until the engine answers");
+    }
+    text
 }
 
 fn engine(fleet: &FleetStatus) -> String {

@@ -17,7 +17,7 @@ use super::oversight::{Oversight, access_sources, listening_at};
 use super::profile_lock::ProfileLock;
 use super::reload::ReloadState;
 use super::upstream_route::{AccessSources, Listeners, Route, RouteBuilder, tcp_addresses};
-use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
+use super::{Daemon, Deps, Error, client_sync, notify_command, socket_access, standalone_session};
 use crate::admin::{
     AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
     ServerInfo, api,
@@ -112,7 +112,7 @@ impl DaemonBuilder {
         let server = server_info(config, paths, &listeners, &admin, is_activated);
         let own = own_sockets(config, &server.listening)?;
         let (resolver, throttle, issuer) = standalone_session::way_out(config, &tls, own, &clock)?;
-        let clients = Clients::new(&paths.profile_state(), clock.clone());
+        let clients = client_sync::open(paths, &clock, fleet.as_ref());
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, task) = new_session(config, state, &credentials, &issuer, &clock);
@@ -174,8 +174,8 @@ impl DaemonBuilder {
         let session_task = tokio::spawn(self.session_task.run());
         let (keeper, Authorities { live: authorities, .. }) = self.authorities;
         let keeper = tokio::spawn(keeper.run());
-        let Self { access, routes, operators, .. } = self;
-        let oversight = Oversight::start(config, &access, &self.credentials, &self.session);
+        let Self { access, routes, operators, fleet, .. } = self;
+        let oversight = Oversight::start(config, &access, &self.credentials, &self.session, fleet);
         let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =

@@ -15,9 +15,11 @@ use tokio::task::JoinHandle;
 
 use super::member_task::{Ask, MemberTask};
 use super::status_board::StatusBoard;
-use super::{FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View, convert};
+use super::{
+    FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, SharedClients, View, convert,
+};
 use crate::clock::Clock;
-use crate::config::{self, Config, FleetDurability, Origin};
+use crate::config::{self, Config, FleetDurability, FleetShare, Origin};
 use crate::credentials::{self, FleetSecrets};
 use crate::upstream;
 
@@ -31,6 +33,7 @@ struct Inner {
     fail_closed_after: Duration,
     clock: Clock,
     view: watch::Sender<View>,
+    clients: watch::Sender<SharedClients>,
     board: Arc<StatusBoard>,
     asks: mpsc::UnboundedSender<Ask>,
     asked: AtomicU64,
@@ -83,7 +86,8 @@ impl Fleet {
             name: fleet.name.clone().unwrap_or_else(host_name),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let board = Arc::new(StatusBoard::new(&info));
+        let board = StatusBoard::new(&info, fleet.share.contains(&FleetShare::Clients));
+        let board = Arc::new(board);
         let setup = Setup {
             me: Incarnation::random(),
             keys: Arc::new(keys),
@@ -101,6 +105,7 @@ impl Fleet {
             fail_closed_after: fleet.fail_closed_after,
             clock,
             view: watch::Sender::new(View::default()),
+            clients: watch::Sender::new(SharedClients::default()),
             board,
             asks,
             asked: AtomicU64::new(0),
@@ -128,6 +133,33 @@ impl Fleet {
         self.0.view.subscribe()
     }
 
+    /// Says whether the members share their named clients.
+    pub fn shares_clients(&self) -> bool {
+        self.0.board.shares_clients()
+    }
+
+    /// Follows the named clients.
+    pub fn subscribe_clients(&self) -> watch::Receiver<SharedClients> {
+        self.0.clients.subscribe()
+    }
+
+    /// Adds or changes a named client. `expires`: when a revocation of it can be forgotten, in
+    /// milliseconds since 1970.
+    pub fn put_client(&self, id: String, payload: String, expires: Option<u64>) {
+        let client = shared_session::record::Client { payload, expires };
+        self.command(Command::PutClient { id, client });
+    }
+
+    /// Revokes a named client, for good.
+    pub fn revoke_client(&self, id: String) {
+        self.command(Command::Revoke { id });
+    }
+
+    /// Notes how many records of clients this machine cannot read, for `fleet status`.
+    pub fn note_unreadable_clients(&self, number: usize) {
+        self.0.board.note_unreadable(number);
+    }
+
     /// Says whether the member was started.
     pub fn is_started(&self) -> bool {
         !matches!(*self.state(), State::Waiting(_))
@@ -143,7 +175,7 @@ impl Fleet {
                     inner.setup.clone(),
                     identity,
                     inner.clock.clone(),
-                    inner.view.clone(),
+                    (inner.view.clone(), inner.clients.clone()),
                     inner.board.clone(),
                 )
                 .failing_closed_after(inner.fail_closed_after);

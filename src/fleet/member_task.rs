@@ -17,8 +17,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use super::client_board::ClientBoard;
 use super::status_board::StatusBoard;
-use super::{Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
+use super::{
+    Identity, MemberStore, Redeem, SharedClients, SharedToken, View, convert, engine_task,
+};
 use crate::clock::Clock;
 
 /// A request of a handle to the task.
@@ -40,6 +43,7 @@ pub(super) struct MemberTask {
     setup: Setup,
     clock: Clock,
     view: watch::Sender<View>,
+    clients: ClientBoard,
     board: Arc<StatusBoard>,
     fail_closed_after: Duration,
     /// The generation of the last token, and the token.
@@ -67,7 +71,7 @@ impl MemberTask {
         setup: Setup,
         identity: Identity,
         clock: Clock,
-        view: watch::Sender<View>,
+        (view, clients): (watch::Sender<View>, watch::Sender<SharedClients>),
         board: Arc<StatusBoard>,
     ) -> Self {
         let local = kept(&identity);
@@ -81,6 +85,7 @@ impl MemberTask {
             setup,
             clock,
             view,
+            clients: ClientBoard::new(clients),
             board,
             fail_closed_after: Duration::ZERO,
             last: None,
@@ -233,6 +238,9 @@ impl MemberTask {
             asks_taken: self.asks_taken,
         };
         self.board.stepped(&self.member, &next, self.holds_lease, self.contact);
+        if !self.saving {
+            self.clients.publish(&self.member);
+        }
         self.view.send_if_modified(|view| {
             let is_new = *view != next;
             *view = next;

@@ -9,6 +9,8 @@
 #[cfg(not(feature = "fleet"))]
 mod absent;
 #[cfg(feature = "fleet")]
+mod client_board;
+#[cfg(feature = "fleet")]
 mod convert;
 mod engine_report;
 #[cfg(feature = "fleet")]
@@ -20,6 +22,7 @@ mod examination;
 mod handle;
 #[cfg(feature = "fleet")]
 mod member_task;
+mod shared_clients;
 mod status;
 #[cfg(feature = "fleet")]
 mod status_board;
@@ -31,6 +34,7 @@ pub use self::engine_report::EngineReport;
 pub use self::error::FleetError;
 #[cfg(feature = "fleet")]
 pub use self::handle::Fleet;
+pub use self::shared_clients::{SharedClient, SharedClients};
 pub use self::status::{FleetMember, FleetStatus};
 pub use self::view::{
     Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption, SharedToken, View,

@@ -353,7 +353,7 @@ async fn two_members(upstream: &Simulator, engine: &FleetEngine) -> (Daemon, Dae
 }
 
 /// A member whose times are a tenth of the real ones.
-fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonSetup {
+pub fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonSetup {
     let (engine, name) = (EngineUrl::parse(&engine.url()).unwrap(), name.to_owned());
     daemon(upstream).set(|config: &mut Config| {
         config.fleet.engine = Some(engine);
@@ -364,13 +364,13 @@ fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonSetup
 }
 
 /// The real program on a machine of its own.
-fn machine(upstream: &Simulator, engine: &FleetEngine) -> ProcessSetup {
+pub fn machine(upstream: &Simulator, engine: &FleetEngine) -> ProcessSetup {
     let setup = ProcessSetup::new(upstream).set("NEXUDUS_PROXY_FLEET_ENGINE", &engine.url());
     std::fs::write(setup.home().join("handed/nexudus-fleet-key"), "5e".repeat(32)).unwrap();
     setup
 }
 
-fn is_ready(status: &SessionStatus) -> bool {
+pub fn is_ready(status: &SessionStatus) -> bool {
     status.state == SessionState::Ready
 }
 

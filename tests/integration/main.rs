@@ -32,6 +32,8 @@ mod draining;
 mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
+#[cfg(feature = "fleet")]
+mod fleet_clients;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;
