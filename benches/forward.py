@@ -4,7 +4,8 @@
     benches/forward.py [PROGRAM]          target/release/nexudus-proxy without one
 
 One nginx is the upstream. The proxy has one core; upstream and load have another. Three rounds, each
-in turn, and the median of each figure. A tunnel is compared with HAProxy's TCP mode.
+in turn, and the median of each figure. A tunnel is compared with HAProxy's TCP mode, and a handshake
+with one that HAProxy takes on a port of TLS, with a certificate of the same kind.
 """
 
 import json
@@ -21,7 +22,7 @@ import measure
 import proxies
 import upstream
 
-UPSTREAM, DATA, FORWARD, RELAY = 28471, 28472, 28473, 28474
+UPSTREAM, DATA, FORWARD, RELAY, SECURE = 28471, 28472, 28473, 28474, 28475
 REQUESTS, HANDSHAKES, ROUNDS = 10_000, 1_000, 3
 
 
@@ -35,6 +36,8 @@ def main():
             rounds = [measured(work, authority, ours) for _ in range(ROUNDS)]
     figures = {name: statistics.median(it[name] for it in rounds) for name in rounds[0]}
     figures["intercepted_to_plain"] = figures["intercepted_us"] / figures["plain_us"]
+    figures["handshake_to_haproxy"] = (
+        (figures["handshake_us"] - figures["connect_us"]) / figures["haproxy_handshake_us"])
     figures["tunnel_to_haproxy"] = figures["tunnel_s_per_gib"] / figures["haproxy_s_per_gib"]
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2))
 
@@ -57,9 +60,12 @@ allow = ["127.0.0.1:{UPSTREAM}"]
         intercepted = handshake()
         origin = f"localhost:{UPSTREAM}"
         figures["intercepted_us"] = used(lambda: ask(intercepted, origin, REQUESTS)) / REQUESTS
-        figures["handshake_us"] = used(handshakes) / HANDSHAKES
+        figures["handshake_us"] = used(lambda: repeat(handshake)) / HANDSHAKES
+        figures["connect_us"] = used(lambda: repeat(connect)) / HANDSHAKES
         curl = ["--proxy", f"http://127.0.0.1:{FORWARD}", "--proxytunnel"]
         figures["tunnel_s_per_gib"] = used(lambda: download(UPSTREAM, curl)) / 1e6
+    certificate = proxies.write(
+        work / "both.pem", (work / "leaf.pem").read_text() + (work / "leaf.key").read_text())
     relay = proxies.write(work / "relay.cfg", f"""
         global
             nbthread 1
@@ -71,9 +77,15 @@ allow = ["127.0.0.1:{UPSTREAM}"]
         listen relay
             bind 127.0.0.1:{RELAY}
             server up 127.0.0.1:{UPSTREAM}
+        listen secure
+            mode http
+            bind 127.0.0.1:{SECURE} ssl crt {certificate} alpn http/1.1
+            server up 127.0.0.1:{UPSTREAM}
     """)
     with measure.running(["haproxy", "-f", str(relay)], 0, RELAY) as process:
         figures["haproxy_s_per_gib"] = spent(process.pid, lambda: download(RELAY, [])) / 1e6
+        shaken = spent(process.pid, lambda: repeat(haproxy_handshake))
+        figures["haproxy_handshake_us"] = shaken / HANDSHAKES
     return figures
 
 
@@ -90,8 +102,8 @@ def ask(connection, host, times):
         measure.ask(connection, request)
 
 
-def handshake():
-    """Opens an intercepted connection to the upstream."""
+def connect():
+    """Opens a connection through `CONNECT` to the upstream."""
     tcp = socket.create_connection(("127.0.0.1", FORWARD))
     host = f"localhost:{UPSTREAM}"
     tcp.sendall(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -100,12 +112,22 @@ def handshake():
         head += tcp.recv(1)
     if not head.startswith(b"HTTP/1.1 200 "):
         raise RuntimeError(head.decode())
+    return tcp
+
+
+def handshake():
+    """Opens an intercepted connection to the upstream."""
+    return TLS.wrap_socket(connect(), server_hostname="localhost")
+
+
+def haproxy_handshake():
+    tcp = socket.create_connection(("127.0.0.1", SECURE))
     return TLS.wrap_socket(tcp, server_hostname="localhost")
 
 
-def handshakes():
+def repeat(opening):
     for _ in range(HANDSHAKES):
-        handshake().close()
+        opening().close()
 
 
 def download(port, words):

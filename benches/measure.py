@@ -149,11 +149,11 @@ def ask(connection, request):
         answer += piece
 
 
-def wrk(url, connections, seconds, core):
-    """Runs wrk on one core and returns what it saw."""
+def wrk(url, connections, seconds, core, words=()):
+    """Runs wrk with further words on one core and returns what it saw."""
     out = subprocess.run(
         ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-         "--latency", url], capture_output=True, text=True, check=True).stdout
+         "--timeout", "10s", "--latency", *words, url], capture_output=True, text=True, check=True).stdout
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     errors = re.search(r"Socket errors: (.*)", out)
     if bad or errors:

@@ -64,12 +64,12 @@ def nexudus_proxy(work, upstream, authority, ours, port):
 def nginx(work, upstream, authority, _ours, port):
     config = write(work / "nginx-proxy.conf", f"""
         daemon off; worker_processes 1; pid {work}/nginx-proxy.pid; error_log stderr warn;
-        events {{ worker_connections 4096; }}
+        events {{ worker_connections 16384; }}
         http {{
             access_log off; client_body_temp_path {work}/a; proxy_temp_path {work}/b;
             fastcgi_temp_path {work}/c; uwsgi_temp_path {work}/d; scgi_temp_path {work}/e;
             keepalive_requests 1000000000;
-            upstream up {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
+            upstream up {{ server 127.0.0.1:{upstream}; keepalive 2048; keepalive_requests 1000000000; }}
             server {{
                 listen 127.0.0.1:{port};
                 location / {{
@@ -90,7 +90,7 @@ def haproxy(work, upstream, authority, _ours, port):
     config = write(work / "haproxy.cfg", f"""
         global
             nbthread 1
-            maxconn 4096
+            maxconn 8192
         defaults
             mode http
             timeout connect 10s

@@ -5,6 +5,8 @@ import textwrap
 
 SMALL = 1100
 LARGE = 256 << 20
+# Bodies of /api/sized/BYTES.
+SIZES = [1, 1 << 10, 16 << 10, 256 << 10, 4 << 20]
 
 
 def prepare(work, port):
@@ -15,13 +17,16 @@ def prepare(work, port):
     with open(root / "large.bin", "wb") as file:
         for _ in range(LARGE >> 20):
             file.write(b"\x5a" * (1 << 20))
+    (root / "sized").mkdir(exist_ok=True)
+    for size in SIZES:
+        (root / "sized" / str(size)).write_bytes(b"\x5a" * size)
     record = '{"Id":1,"FullName":"Ada Lovelace","Active":true},'
     (root / "small.json").write_text(('{"Records":[' + record * 40)[:SMALL - 2] + "]}")
     token = '{"access_token":"%s","token_type":"bearer","expires_in":604799,"refresh_token":"r"}'
     config = work / "upstream.conf"
     config.write_text(textwrap.dedent(f"""
         daemon off; worker_processes 1; pid {work}/upstream.pid; error_log stderr error;
-        events {{ worker_connections 8192; }}
+        events {{ worker_connections 16384; }}
         http {{
             access_log off; client_body_temp_path {work}/ua; proxy_temp_path {work}/ub;
             fastcgi_temp_path {work}/uc; uwsgi_temp_path {work}/ud; scgi_temp_path {work}/ue;
@@ -35,6 +40,7 @@ def prepare(work, port):
                 location = /api/token {{ return 200 '{token % ("t" * 300)}'; }}
                 location = /api/small {{ alias {root}/small.json; }}
                 location = /api/large {{ alias {root}/large.bin; }}
+                location /api/sized/ {{ alias {root}/sized/; }}
             }}
         }}
     """))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::behind::Behind;
 use crate::fence::Fence;
-use crate::pace::{Paced, Windows};
+use crate::pace::{LaneAsk, Paced, Windows};
 use crate::quota::{Ask, Counted};
 use crate::record::Incarnation;
 use crate::register::Stored;
@@ -101,12 +101,8 @@ pub enum Call {
     Pace {
         /// The caller.
         me: Incarnation,
-        /// How many slots it could use within the horizon.
-        wants: u32,
-        /// The pause that the issuer told it, if there was one since its last call.
-        pause: Duration,
-        /// The windows that it knows.
-        windows: Windows,
+        /// The lanes.
+        lanes: Vec<LaneAsk>,
         /// The time until its next call.
         horizon: Duration,
     },
@@ -162,8 +158,8 @@ pub enum Reply {
     Stale,
     /// To [`Call::Draw`].
     Drawn(Fence),
-    /// To [`Call::Pace`].
-    Paced(Paced),
+    /// To [`Call::Pace`]: one answer for each lane.
+    Paced(Vec<Paced>),
     /// To [`Call::Count`]: one answer for each counter.
     Counted(Vec<Counted>),
     /// To [`Call::ReadSet`].
@@ -194,6 +190,10 @@ pub struct Snapshot {
     pub revision: String,
     /// Whether the engine was found behind.
     pub behind: Option<Behind>,
+    /// The member that holds the lease.
+    pub lease: Option<Incarnation>,
+    /// The rest of the pause and the windows of each lane, after a poll.
+    pub paces: BTreeMap<String, (Duration, Windows)>,
 }
 
 /// Why a call has no answer. Whether it was performed is unknown, unless the variant says so.

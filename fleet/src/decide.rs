@@ -48,6 +48,8 @@ pub struct View<'a> {
     pub refused: &'a BTreeSet<Fence>,
     /// The attempts, if they are there and open.
     pub attempts: Option<(Fence, Attempts)>,
+    /// Whether this member knows that the password was refused in this epoch, whatever the attempts say.
+    pub is_password_refused: bool,
     /// Whether this member has a password.
     pub has_password: bool,
     /// When the pair is to be renewed, by the boot clock.
@@ -132,6 +134,12 @@ pub fn decide(view: &View<'_>) -> Decision {
 
 /// Says how the password may be used: the tries so far and this one, or why not.
 fn password(view: &View<'_>, record: Option<Candidate>) -> Decision {
+    // A refusal is final in its epoch. A later pair is no proof of the password: a refresh token that was
+    // out meanwhile brings one too.
+    let is_refused = |attempts: Attempts| attempts.epoch == view.epoch && attempts.refused;
+    if view.is_password_refused || view.attempts.is_some_and(|(_, attempts)| is_refused(attempts)) {
+        return Decision::Blocked(Block::PasswordSpent);
+    }
     let attempts = match view.attempts {
         Some((_, attempts)) if attempts.epoch != view.epoch => Attempts::default(),
         // A pair of that try, or a later one: the try succeeded.
@@ -142,7 +150,7 @@ fn password(view: &View<'_>, record: Option<Candidate>) -> Decision {
         None if view.epoch > Fence::ZERO => return Decision::Blocked(Block::AttemptsLost),
         None => Attempts::default(),
     };
-    if attempts.refused || attempts.tries >= MAX_TRIES {
+    if attempts.tries >= MAX_TRIES {
         return Decision::Blocked(Block::PasswordSpent);
     }
     if !view.has_password {

@@ -131,8 +131,10 @@ impl Workers {
         });
         if let Some(mut hints) = hints {
             tasks.spawn(async move {
-                while hints.recv().await.is_some() {
-                    let _stopped = result.send(Event::Hinted);
+                while let Some(hint) = hints.recv().await {
+                    if hint == Hint::Records {
+                        let _stopped = result.send(Event::Hinted);
+                    }
                 }
             });
         }

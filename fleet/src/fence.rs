@@ -38,6 +38,12 @@ impl Fence {
         self.0
     }
 
+    /// Returns the fence after this one; the last one has none.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self((self.0 + 1).min(Self::LAST.0))
+    }
+
     /// Raises this fence to `other` if that one is higher; says whether it was.
     pub fn raise(&mut self, other: Self) -> bool {
         let is_higher = other > *self;

@@ -6,7 +6,9 @@
 //!
 //! A member that is cut off uses the limit divided by the members that it last heard of, evenly
 //! spaced, for as long as the others leave that part unused. After that it sends one request at a
-//! time.
+//! time. A member that has never heard of the others does so at once.
+//!
+//! Requests that the issuer counts apart, such as reads and writes, have a lane each.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -29,6 +31,21 @@ pub struct Windows {
     pub version: u64,
     /// All of them hold at once.
     pub windows: Vec<Window>,
+    /// The requests of the lane that they hold for, in the program's words; empty for all of them.
+    pub scope: String,
+}
+
+/// What a member asks and tells about one lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneAsk {
+    /// The name of the lane: letters.
+    pub lane: String,
+    /// How many slots it could use within the horizon.
+    pub wants: u32,
+    /// The pause that the issuer told it, if there was one since its last call.
+    pub pause: Duration,
+    /// The windows that it knows.
+    pub windows: Windows,
 }
 
 /// What the engine says about the pace.
@@ -87,12 +104,18 @@ impl Windows {
             let comma = if index == 0 { "" } else { "," };
             let _infallible = write!(text, "{comma}{}/{}", window.limit, window.period.as_millis());
         }
+        // In digits that no script takes for a window.
+        for (index, byte) in self.scope.bytes().enumerate() {
+            let space = if index == 0 { " " } else { "" };
+            let _infallible = write!(text, "{space}{byte:02x}");
+        }
         text
     }
 
     /// Reads what [`Windows::to_text`] wrote; what reads otherwise is no window.
     pub fn from_text(text: &str) -> Self {
-        let (version, list) = text.split_once(' ').unwrap_or_default();
+        let (version, rest) = text.split_once(' ').unwrap_or_default();
+        let (list, scope) = rest.split_once(' ').unwrap_or((rest, ""));
         let window = |one: &str| {
             let (limit, period) = one.split_once('/')?;
             let (limit, period) = (limit.parse().ok()?, period.parse().ok()?);
@@ -100,8 +123,15 @@ impl Windows {
                 .then(|| Window { limit, period: Duration::from_millis(period) })
         };
         let windows = list.split(',').filter_map(window).collect();
-        Self { version: version.parse().unwrap_or_default(), windows }
+        let scope = unhex(scope).unwrap_or_default();
+        Self { version: version.parse().unwrap_or_default(), windows, scope }
     }
+}
+
+fn unhex(digits: &str) -> Option<String> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    String::from_utf8(pairs.map(byte).collect::<Option<_>>()?).ok()
 }
 
 impl Share {
@@ -109,19 +139,51 @@ impl Share {
     pub fn paced(&mut self, paced: &Paced, asked: Duration, horizon: Duration) {
         self.apart = None;
         self.paused_until = asked + paced.pause;
-        self.windows = paced.windows.clone();
+        // What was learned while the call was under way is told with the next one.
+        if paced.windows.version >= self.windows.version {
+            self.windows = paced.windows.clone();
+        }
         (self.slots, self.gap) = (paced.slots, paced.gap);
         // Counted from before the call: a slot is never used later than the engine thinks.
         self.next = asked + paced.first;
         self.ends = asked + horizon + paced.gap;
     }
 
-    /// Says that the engine has not answered since `since`, and how many members there were.
+    /// Takes windows that this member has learned, and which the engine has still to hear of.
+    pub fn learn(&mut self, windows: Windows) {
+        if windows.version > self.windows.version {
+            self.windows = windows;
+            self.slots = 0;
+        }
+    }
+
+    /// Takes a pause that is heard of elsewhere than in an answer.
+    pub fn pause(&mut self, until: Duration) {
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// Returns the windows in use.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Returns until when no request is sent.
+    pub fn paused_until(&self) -> Duration {
+        self.paused_until
+    }
+
+    /// Says whether the engine paces the requests, or this member does because it is cut off.
+    pub fn is_apart(&self) -> bool {
+        self.apart.is_some()
+    }
+
+    /// Says that the engine has not answered since `since`, and how many members there were; zero if
+    /// that was never known.
     pub fn cut_off(&mut self, since: Duration, members: u32, timing: &Timing) {
         if self.apart.is_none() {
             // Only from then on do the others leave this share unused.
             let next = since + timing.cut_off;
-            self.apart = Some(CutOff { since, members: members.max(1), next });
+            self.apart = Some(CutOff { since, members, next });
             self.slots = 0;
         }
     }
@@ -135,7 +197,7 @@ impl Share {
             return Permit::Now;
         }
         if let Some(apart) = &mut self.apart {
-            if now > apart.since + timing.share {
+            if apart.members == 0 || now > apart.since + timing.share {
                 return Permit::Alone;
             }
             if now < apart.next {
@@ -143,7 +205,8 @@ impl Share {
             }
             let gaps =
                 self.windows.windows.iter().map(|one| one.period * apart.members / one.limit);
-            apart.next = now + gaps.max().unwrap_or_default();
+            // A little more, so that no delay on the way brings one more into a period.
+            apart.next = now + gaps.max().unwrap_or_default() * 21 / 20;
             return Permit::Now;
         }
         if self.slots == 0 || now > self.ends {
@@ -170,7 +233,8 @@ mod tests {
     }
 
     fn windows(limit: u32, period: u64) -> Windows {
-        Windows { version: 1, windows: vec![Window { limit, period: ms(period) }] }
+        let windows = vec![Window { limit, period: ms(period) }];
+        Windows { version: 1, windows, scope: String::new() }
     }
 
     fn timing() -> Timing {
@@ -212,16 +276,40 @@ mod tests {
 
         assert_eq!(share.take(ms(1_000), &timing()), Permit::At(ms(16_000)));
         assert_eq!(share.take(ms(16_000), &timing()), Permit::Now);
-        assert_eq!(share.take(ms(16_001), &timing()), Permit::At(ms(18_000)));
+        assert_eq!(share.take(ms(16_001), &timing()), Permit::At(ms(18_100)));
         assert_eq!(share.take(ms(601_001), &timing()), Permit::Alone);
+    }
+
+    #[test]
+    fn a_member_that_has_never_heard_of_the_others_sends_one_request_at_a_time() {
+        let mut share = Share::default();
+        share.cut_off(ms(1_000), 0, &timing());
+        assert_eq!(share.take(ms(1_000), &timing()), Permit::Now, "nothing was throttled");
+
+        share.learn(windows(120, 60_000));
+
+        assert_eq!(share.take(ms(1_000), &timing()), Permit::Alone);
+    }
+
+    #[test]
+    fn what_a_member_learns_holds_before_the_engine_knows() {
+        let mut share = Share::default();
+        share.learn(windows(120, 60_000));
+        assert_eq!(share.take(ms(1_000), &timing()), Permit::Ask);
+        share.learn(Windows::default());
+        assert_eq!(share.windows().version, 1, "an older version changes nothing");
     }
 
     proptest! {
         #[test]
-        fn windows_survive_their_text(version: u64, list in proptest::collection::vec((1_u32.., 1_u64..1 << 40), 0..5)) {
+        fn windows_survive_their_text(
+            version: u64,
+            list in proptest::collection::vec((1_u32.., 1_u64..1 << 40), 0..5),
+            scope: String,
+        ) {
             let windows =
                 list.into_iter().map(|(limit, period)| Window { limit, period: ms(period) }).collect();
-            let windows = Windows { version, windows };
+            let windows = Windows { version, windows, scope };
             prop_assert_eq!(Windows::from_text(&windows.to_text()), windows);
         }
 

@@ -8,9 +8,12 @@
 //! [`Quotas`] is a pure function of what it is told: no clock, no I/O. It makes at most one call for
 //! all counters at a time; [`crate::draws::Draws`] says when.
 
+mod counter;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::counter::Counter;
 use crate::call::Call;
 use crate::record::Incarnation;
 use crate::timing::Timing;
@@ -85,38 +88,27 @@ pub enum Verdict {
     Uncounted,
 }
 
+/// Units of one counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Units<'a> {
+    /// The counter.
+    pub name: &'a str,
+    /// How much of it may be used.
+    pub allowance: Allowance,
+    /// How many.
+    pub amount: u64,
+}
+
 /// The units that this member has in hand.
 #[derive(Clone, Debug, Default)]
 pub struct Quotas {
     counters: BTreeMap<String, Counter>,
     in_call: Vec<(String, u64, u64)>,
+    /// How many calls were made.
+    calls: u64,
     /// Since when the engine has not answered.
     apart: Option<Duration>,
     members: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Counter {
-    allowance: Allowance,
-    knows: Span,
-    in_hand: u64,
-    /// Units in hand are lost then: the span is over, or the engine counts the rate anew.
-    ends: Option<Duration>,
-    owes: u64,
-    wanted: u64,
-    used_lately: u64,
-    spent: Option<Spent>,
-    /// While cut off, no unit of a rate before.
-    apart_next: Duration,
-}
-
-/// The engine had nothing left.
-#[derive(Clone, Copy, Debug)]
-struct Spent {
-    /// It is not asked again before.
-    until: Duration,
-    /// When all or the next of it comes back.
-    back: Option<Duration>,
 }
 
 impl Quotas {
@@ -129,21 +121,78 @@ impl Quotas {
         now: Duration,
         timing: &Timing,
     ) -> Verdict {
-        let (apart, members) = (self.apart, self.members.max(1));
-        let counter = self.counter(name, allowance, now);
-        if counter.in_hand >= amount {
-            counter.in_hand -= amount;
-            counter.used_lately = counter.used_lately.saturating_add(amount);
-            return Verdict::Taken;
+        let units = [Units { name, allowance, amount }];
+        self.take_all(&units, now, timing).map_or_else(|(_, verdict)| verdict, |()| Verdict::Taken)
+    }
+
+    /// Uses units of several counters, all of them or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first of them that stands against it, and why.
+    pub fn take_all(
+        &mut self,
+        units: &[Units<'_>],
+        now: Duration,
+        timing: &Timing,
+    ) -> Result<(), (usize, Verdict)> {
+        self.check(units, now, timing)?;
+        let members = self.members.max(1);
+        for one in units {
+            self.counter(one.name, one.allowance, now).use_up(one.amount, members, now);
         }
-        if let Some(since) = apart {
-            return counter.take_apart(amount, members, now, since + timing.cut_off);
+        Ok(())
+    }
+
+    /// Says whether [`Quotas::take_all`] would find enough; what is missing is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Quotas::take_all`].
+    pub fn check(
+        &mut self,
+        units: &[Units<'_>],
+        now: Duration,
+        timing: &Timing,
+    ) -> Result<(), (usize, Verdict)> {
+        let from = self.apart.map(|since| since + timing.cut_off);
+        let mut missing = None;
+        for (index, one) in units.iter().enumerate() {
+            match self.counter(one.name, one.allowance, now).stands(one.amount, now, from) {
+                Verdict::Taken => {}
+                Verdict::Ask => missing = missing.or(Some(index)),
+                refused @ (Verdict::Spent(_) | Verdict::Uncounted) => return Err((index, refused)),
+            }
         }
-        if let Some(spent) = counter.spent.filter(|spent| now < spent.until) {
-            return Verdict::Spent(spent.back);
+        let Some(first) = missing else { return Ok(()) };
+        for one in units {
+            let counter = self.counter(one.name, one.allowance, now);
+            if counter.in_hand < one.amount {
+                counter.wanted = counter.wanted.saturating_add(one.amount);
+            }
         }
-        counter.wanted = counter.wanted.saturating_add(amount);
-        Verdict::Ask
+        Err((first, Verdict::Ask))
+    }
+
+    /// Returns the number of the call that asks for what was found missing last.
+    pub fn next_call(&self) -> u64 {
+        self.calls + 1
+    }
+
+    /// Asks how much is used of a counter, with the next call.
+    pub fn look(&mut self, name: &str, allowance: Allowance, now: Duration) {
+        self.counter(name, allowance, now).is_looked_at = true;
+    }
+
+    /// Returns how much all members have used of a counter, as far as the engine has said, and when its
+    /// span ends; what other members have in hand counts as used.
+    pub fn used(&self, name: &str, now: Duration) -> Option<(u64, Option<Duration>)> {
+        let counter = self.counters.get(name)?;
+        if counter.ends.is_some_and(|ends| now >= ends) {
+            return Some((counter.owes, None));
+        }
+        let used = counter.knows.taken.saturating_sub(counter.in_hand);
+        Some((used.saturating_add(counter.owes), counter.ends))
     }
 
     /// Counts what was used already, as the bytes of a response; says whether there was room for it.
@@ -166,8 +215,7 @@ impl Quotas {
 
     /// Says whether there is something to ask or to tell.
     pub fn wants_call(&self) -> bool {
-        self.in_call.is_empty()
-            && self.counters.values().any(|one| one.wants(self.members) + one.owes > 0)
+        self.in_call.is_empty() && self.counters.values().any(|one| one.needs_call(self.members))
     }
 
     /// Makes the call for everything that is wanted; `horizon` is the time until the next one.
@@ -177,15 +225,17 @@ impl Quotas {
         }
         let (mut asks, members) = (vec![], self.members);
         for (name, counter) in &mut self.counters {
-            let (wants, owes) = (counter.wants(members), counter.owes);
-            if wants + owes == 0 {
+            if !counter.needs_call(members) {
                 continue;
             }
+            let (wants, owes) = (counter.wants(members), counter.owes);
             let (allowance, knows) = (counter.allowance, counter.knows);
             asks.push(Ask { name: name.clone(), allowance, wants, owes, knows });
             self.in_call.push((name.clone(), wants, owes));
             (counter.wanted, counter.owes, counter.used_lately) = (0, 0, 0);
+            counter.is_looked_at = false;
         }
+        self.calls += 1;
         Some(Call::Count { me: me.clone(), asks, horizon })
     }
 
@@ -210,11 +260,11 @@ impl Quotas {
     }
 
     /// Says that the call has no answer. What was owed is told again, at the client's expense if the
-    /// engine has heard it; what was granted is lost.
+    /// engine has heard it; what was granted is lost, and what is still wanted is asked for again by
+    /// those who want it.
     pub fn failed(&mut self) {
-        for (name, wants, owes) in std::mem::take(&mut self.in_call) {
+        for (name, _, owes) in std::mem::take(&mut self.in_call) {
             if let Some(counter) = self.counters.get_mut(&name) {
-                counter.wanted = counter.wanted.saturating_add(wants);
                 counter.owes = counter.owes.saturating_add(owes);
             }
         }
@@ -223,6 +273,11 @@ impl Quotas {
     /// Says how many members there are: no one of them takes much ahead.
     pub fn members(&mut self, members: usize) {
         self.members = members as u64;
+    }
+
+    /// Says that the engine answers again: it is asked before anything is refused.
+    pub fn returned(&mut self) {
+        self.apart = None;
     }
 
     /// Says that the engine has not answered since `since`.
@@ -244,78 +299,6 @@ impl Quotas {
             (counter.in_hand, counter.ends, counter.knows) = (0, None, Span::default());
         }
         counter
-    }
-}
-
-impl Counter {
-    fn new(allowance: Allowance) -> Self {
-        Self {
-            allowance,
-            knows: Span::default(),
-            in_hand: 0,
-            ends: None,
-            owes: 0,
-            wanted: 0,
-            used_lately: 0,
-            spent: None,
-            apart_next: Duration::ZERO,
-        }
-    }
-
-    /// What is asked for: what waits, and before it runs out as much as was used since the last call.
-    fn wants(&self, members: u64) -> u64 {
-        let most = self.allowance.most();
-        // All members together have a sixteenth of the limit in hand.
-        let step = (most / (16 * members.max(1))).max(1);
-        let ahead = match self.allowance {
-            Allowance::Rate { .. } => self.used_lately,
-            Allowance::Total(_) | Allowance::Span { .. } => self.used_lately.min(step),
-        };
-        let is_low = self.in_hand < ahead.div_ceil(2);
-        if self.wanted == 0 && !is_low {
-            return 0;
-        }
-        // One unit ahead of a small limit would be a large part of it.
-        let ahead = if step > 1 { ahead } else { 0 };
-        self.wanted.saturating_add(ahead).min(most.max(1))
-    }
-
-    fn answered(
-        &mut self,
-        answer: &Counted,
-        wants: u64,
-        asked: Duration,
-        horizon: Duration,
-        timing: &Timing,
-    ) {
-        let is_rate = matches!(self.allowance, Allowance::Rate { .. });
-        if is_rate {
-            self.in_hand = 0;
-        }
-        self.in_hand = self.in_hand.saturating_add(answer.granted);
-        self.knows = answer.span;
-        let back = (!answer.left.is_zero()).then(|| asked + answer.left);
-        // Counted from before the call: never later than the engine's.
-        self.ends = if is_rate { Some(asked + horizon * 2) } else { back };
-        let is_spent = answer.granted == 0 && wants > 0;
-        let again = asked + timing.poll;
-        self.spent = is_spent.then(|| {
-            let until = back.map_or(again, |back| back.min(again));
-            Spent { until, back }
-        });
-    }
-
-    /// A rate bounds the pace and no harm: its part is used. A number is never guessed.
-    fn take_apart(&mut self, amount: u64, members: u64, now: Duration, from: Duration) -> Verdict {
-        let Allowance::Rate { most, per } = self.allowance else { return Verdict::Uncounted };
-        let from = from.max(self.apart_next);
-        if now < from {
-            return Verdict::Spent(Some(from));
-        }
-        let share = u32::try_from(members.saturating_mul(amount)).unwrap_or(u32::MAX);
-        let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
-        self.apart_next = now + per.saturating_mul(share) / most;
-        Verdict::Taken
     }
 }
 

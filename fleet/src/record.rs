@@ -38,6 +38,9 @@ pub struct Session {
     pub lifetime: u64,
     /// Whether a password brought the pair, and not a refresh token.
     pub by_password: bool,
+    /// The generation of the pair that this chain began with: that pair is spent if this one is another.
+    #[serde(default)]
+    pub root: Fence,
 }
 
 /// A login or a logout of the fleet.
@@ -98,6 +101,9 @@ pub struct Stray {
     pub client_id: String,
     /// Its account.
     pub account: String,
+    /// Whether it has ended at the issuer since.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// What a member is about to spend.
@@ -225,6 +231,7 @@ mod tests {
             issued: 1,
             lifetime: 2,
             by_password: false,
+            root: Fence::ZERO,
         };
         let text = format!("{:?}", Spare { session });
         assert!(!text.contains("marker"), "{text}");
@@ -233,7 +240,11 @@ mod tests {
     #[test]
     fn a_sealed_record_holds_no_plain_text() {
         let keys = Keyring::new("default", &[&[3; 32]]).unwrap();
-        let stray = Stray { client_id: "marker-id".to_owned(), account: "marker-name".to_owned() };
+        let stray = Stray {
+            client_id: "marker-id".to_owned(),
+            account: "marker-name".to_owned(),
+            ended: false,
+        };
         let sealed = seal(&keys, "x", Fence::ZERO, &stray);
         assert!(!sealed.windows(6).any(|part| part == b"marker"));
         assert_eq!(open(&keys, "x", Fence::ZERO, &sealed), Ok(stray));
@@ -250,6 +261,7 @@ mod tests {
             issued: 1_000,
             lifetime: 500,
             by_password: false,
+            root: Fence::ZERO,
         };
         assert_eq!(session.left(1_200), Some(Duration::from_millis(300)));
         assert_eq!(session.left(9_000), Some(Duration::ZERO));

@@ -172,7 +172,12 @@ impl RecordSet {
 
     /// Returns the chains to revoke at the issuer.
     pub fn strays(&self) -> impl Iterator<Item = &Stray> {
-        self.strays.values().map(|(_, stray)| stray)
+        self.strays.values().map(|(_, stray)| stray).filter(|stray| !stray.ended)
+    }
+
+    /// Returns the fence of the stray of this name, ended or not.
+    pub fn stray_fence(&self, name: &str) -> Fence {
+        self.strays.get(name).map_or(Fence::ZERO, |(fence, _)| *fence)
     }
 
     /// Takes an entry; the stronger of both stays. Says whether it was the new one.

@@ -8,7 +8,7 @@ use redis::Value;
 use crate::behind::Behind;
 use crate::call::{Call, CallError, Place, Reply, Snapshot};
 use crate::fence::Fence;
-use crate::pace::{Paced, Windows};
+use crate::pace::{LaneAsk, Paced, Windows};
 use crate::quota::{Allowance, Ask, Counted, Span};
 use crate::record::Incarnation;
 use crate::register::Stored;
@@ -136,22 +136,24 @@ pub(crate) fn encode(call: &Call, timing: &Timing) -> (usize, Vec<Vec<u8>>) {
         Call::Draw { seen } => (7, vec![number(seen)]),
         Call::ReadSet => (8, vec![]),
         Call::Leave { me } => (9, vec![name(me)]),
-        Call::Pace { me, wants, pause, windows, horizon } => (
-            10,
-            vec![
-                name(me),
-                wants.to_string().into_bytes(),
-                pause.as_millis().to_string().into_bytes(),
-                windows.to_text().into_bytes(),
-                millis(*horizon),
-                millis(timing.cut_off),
-            ],
-        ),
+        Call::Pace { me, lanes, horizon } => {
+            let head = [name(me), millis(*horizon), millis(timing.cut_off)];
+            (10, head.into_iter().chain(lanes.iter().flat_map(lane)).collect())
+        }
         Call::Count { me, asks, horizon } => {
             let head = [name(me), millis(timing.cut_off), millis(*horizon)];
             (11, head.into_iter().chain(asks.iter().flat_map(ask)).collect())
         }
     }
+}
+
+fn lane(ask: &LaneAsk) -> [Vec<u8>; 4] {
+    [
+        ask.lane.clone().into_bytes(),
+        ask.wants.to_string().into_bytes(),
+        ask.pause.as_millis().to_string().into_bytes(),
+        ask.windows.to_text().into_bytes(),
+    ]
 }
 
 fn ask(ask: &Ask) -> [Vec<u8>; 8] {
@@ -234,11 +236,8 @@ fn reply(value: Value) -> Option<Reply> {
             snapshot: snapshot(parts.next()?)?,
         }),
         b"paced" => {
-            let pause = duration(parts.next()?)?;
-            let windows = Windows::from_text(&text(parts.next()?)?);
-            let slots = integer(parts.next()?)?.try_into().ok()?;
-            let [first, gap] = [micros(parts.next()?)?, micros(parts.next()?)?];
-            Some(Reply::Paced(Paced { pause, windows, slots, first, gap }))
+            let answers = list(parts.next()?)?.into_iter();
+            answers.map(paced).collect::<Option<_>>().map(Reply::Paced)
         }
         b"counted" => {
             let answers = list(parts.next()?)?.into_iter();
@@ -250,6 +249,27 @@ fn reply(value: Value) -> Option<Reply> {
         }
         _ => None,
     }
+}
+
+/// `pause, windows, slots, microseconds until the first, microseconds between two`.
+fn paced(value: Value) -> Option<Paced> {
+    let mut parts = list(value)?.into_iter();
+    let pause = duration(parts.next()?)?;
+    let windows = Windows::from_text(&text(parts.next()?)?);
+    let slots = integer(parts.next()?)?.try_into().ok()?;
+    let [first, gap] = [micros(parts.next()?)?, micros(parts.next()?)?];
+    Some(Paced { pause, windows, slots, first, gap })
+}
+
+/// `lane, milliseconds of pause, windows, …`.
+fn paces(value: Value) -> Option<BTreeMap<String, (Duration, Windows)>> {
+    let mut flat = list(value)?.into_iter();
+    let mut found = BTreeMap::new();
+    while let Some(lane) = flat.next() {
+        let (lane, pause) = (text(lane)?, duration(flat.next()?)?);
+        found.insert(lane, (pause, Windows::from_text(&text(flat.next()?)?)));
+    }
+    Some(found)
 }
 
 /// `granted, since, taken, milliseconds left`.
@@ -271,7 +291,22 @@ fn snapshot(value: Value) -> Option<Snapshot> {
     let members = members(parts.next()?, now)?;
     let revision = text(parts.next()?)?;
     let behind = behind(parts.next()?)?;
-    Some(Snapshot { now, registers, same, intents, spares, members, revision, behind })
+    let lease =
+        Some(text(parts.next()?)?).filter(|owner| !owner.is_empty()).map(Incarnation::named);
+    // Only a poll has them.
+    let paces = parts.next().map_or_else(|| Some(BTreeMap::new()), paces)?;
+    Some(Snapshot {
+        now,
+        registers,
+        same,
+        intents,
+        spares,
+        members,
+        revision,
+        behind,
+        lease,
+        paces,
+    })
 }
 
 /// `[]` or `[left, [member, …]]`.

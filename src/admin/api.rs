@@ -19,10 +19,10 @@ pub use self::content::{BodyContent, MessageContent, NamedValue, RequestContent}
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
     ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
-    LogoutResult, SelfCheck,
+    LogoutResult, REVOKING_LOGOUT, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
-pub use crate::fleet::{FleetMember, FleetStatus};
+pub use crate::fleet::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::{RequestRecord, RequestTimes};

@@ -22,6 +22,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<ClientRecord>>, Response> {
     // The error of reading says more than that the statuses are unknown.
     clients::list(context.clients.directory()).map_err(|error| context.error_response(&error))?;
+    context.clients.refresh_counts().await;
     let statuses = context.clients.statuses().unwrap_or_default();
     Ok(Json(statuses.into_iter().map(ClientRecord::from).collect()))
 }

@@ -193,7 +193,7 @@ const UPSTREAM_METRICS: [(&str, &str, &str, ReadCount); 3] = [
 type ReadValue = fn(&LimiterStatus) -> f64;
 
 /// Name, type, help and value of the metrics of each kind of requests.
-const THROTTLE_METRICS: [(&str, &str, &str, ReadValue); 8] = [
+const THROTTLE_METRICS: [(&str, &str, &str, ReadValue); 10] = [
     ("throttle_paused_seconds", "gauge", "Time that Nexudus has asked to wait.", |it| {
         it.paused_ms.map_or(0.0, |left| left as f64 / 1_000.0)
     }),
@@ -207,6 +207,15 @@ const THROTTLE_METRICS: [(&str, &str, &str, ReadValue); 8] = [
     ("throttle_refused_total", "counter", "Requests that were not permitted in time.", |it| {
         it.refused as f64
     }),
+    ("throttle_paced_by_fleet", "gauge", "Whether the fleet hands out the slots.", |it| {
+        f64::from(u8::from(it.paced_by == "fleet"))
+    }),
+    (
+        "throttle_paced_by_share",
+        "gauge",
+        "Whether a share is used, cut off from the fleet.",
+        |it| f64::from(u8::from(it.paced_by == "share")),
+    ),
     ("throttle_wait_seconds_total", "counter", "Time that requests have waited.", |it| {
         it.waited_ms as f64 / 1_000.0
     }),

@@ -21,6 +21,7 @@ mod content;
 mod context;
 mod events;
 mod fleet;
+mod fleet_revocation;
 mod health;
 mod health_probes;
 mod history;

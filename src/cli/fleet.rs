@@ -8,7 +8,7 @@ use super::globals::GlobalArgs;
 use super::prompt::confirm;
 use super::visible::visible;
 use super::{CliError, Printer};
-use crate::admin::api::{FleetMember, FleetStatus};
+use crate::admin::api::{FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 
@@ -77,10 +77,11 @@ pub(super) fn confirm_for_all(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    if yes || globals.load(vec![])?.config.fleet.engine.is_none() {
+    if yes {
         return Ok(());
     }
-    // Without a daemon, only this machine is told.
+    // The daemon that serves is in the fleet, whatever the configuration of this user says. Without a
+    // daemon, only this machine is told.
     let fleet = ask(globals).unwrap_or_default();
     let members = fleet.members.iter().filter(|member| member.is_present()).count();
     if members < 2 {
@@ -122,21 +123,26 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     };
     session.push_str(&format!(", epoch {}, fence {}", fleet.epoch, fleet.fence));
     rows.push(("session", session));
+    rows.push(("role", role(fleet)));
     let states = [
         (fleet.locked, "locked"),
         (fleet.logged_out, "logged out"),
         (fleet.left, "this machine has left"),
         (fleet.apart, "this machine serves a session of its own, because it is cut off"),
         (fleet.behind, "the engine has lost what members know: nothing is spent meanwhile"),
-        (fleet.holds_lease, "this machine renews it now"),
     ];
     let states = states.into_iter().filter_map(|(applies, state)| applies.then_some(state));
     rows.extend(states.map(|state| ("state", state.to_owned())));
     let durability = fleet.durability.as_deref().unwrap_or("no write yet");
     rows.push(("durability", durability.to_owned()));
+    rows.extend(fleet.paces.iter().map(|one| ("pace", pace(one))));
     rows.extend(fleet.members.iter().map(|one| ("member", member(one))));
     if fleet.clients_shared {
         rows.push(("clients", clients(fleet)));
+    }
+    if fleet.spares > 0 {
+        let spares = pluralize(fleet.spares, "token pair");
+        rows.push(("spares", format!("{spares} of logins that another login overtook")));
     }
     if fleet.strays > 0 {
         let strays = pluralize(fleet.strays, "session");
@@ -156,6 +162,15 @@ fn clients(fleet: &FleetStatus) -> String {
     text
 }
 
+fn role(fleet: &FleetStatus) -> String {
+    match (fleet.role, fleet.lease.as_deref()) {
+        (FleetRole::Holder, _) => "holder of the lease: this machine renews the session now".into(),
+        (FleetRole::Member, None) => "member; the lease is free".to_owned(),
+        (FleetRole::Member, Some("")) => "member; a member with another key has the lease".into(),
+        (FleetRole::Member, Some(name)) => format!("member; {} has the lease", visible(name)),
+    }
+}
+
 fn engine(fleet: &FleetStatus) -> String {
     let place = fleet.engine.as_deref().unwrap_or("not reached yet");
     let silence = fleet.silent_s.map(|silent| format!("silent for {}", format_duration(silent)));
@@ -166,6 +181,22 @@ fn engine(fleet: &FleetStatus) -> String {
     let trouble = fleet.trouble.as_deref().unwrap_or("not asked yet");
     let silence = silence.map(|silence| format!(", {silence}")).unwrap_or_default();
     format!("{}: {trouble}{silence}", visible(place))
+}
+
+fn pace(pace: &LanePace) -> String {
+    let windows = pace.windows.join(" and ");
+    let mut text = match pace.paced_by.as_str() {
+        "fleet" => format!("{}: {windows}, paced by the fleet", pace.lane),
+        "share" => format!("{}: {windows}, by a share while cut off from the fleet", pace.lane),
+        _ => format!("{}: unpaced", pace.lane),
+    };
+    if let Some(path) = &pace.path {
+        text.push_str(&format!(", for {}", visible(path)));
+    }
+    if let Some(paused) = pace.paused_ms {
+        text.push_str(&format!(", paused {:.1} s by Nexudus", (paused as f64 / 1_000.0).max(0.1)));
+    }
+    text
 }
 
 fn member(member: &FleetMember) -> String {

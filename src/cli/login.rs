@@ -205,7 +205,8 @@ impl LoginFlow {
             other @ (Refusal::TotpRequired
             | Refusal::PasswordReset
             | Refusal::Ambiguous(_)
-            | Refusal::Transient { .. }) => {
+            | Refusal::Transient { .. }
+            | Refusal::Unavailable { .. }) => {
                 proof::login_error(LoginRejection::Token(other), false, 1)
             }
         })?;

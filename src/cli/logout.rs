@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, record_as_configured, remove_authorities, require_own_files,
+    DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, find_daemon,
+    origins_with_login, post_or_lock, record_as_configured, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, fleet, serve};
-use crate::admin::api::LogoutResult;
+use crate::admin::api::{EndedChains, LogoutResult, REVOKING_LOGOUT};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::audit::AuditEvent;
@@ -92,19 +92,20 @@ async fn clear(
     let credentials = daemon::credentials(config, paths);
     let origins = origins_with_login(paths);
     let sockets = admin_sockets(globals)?;
+    let is_shared = revoke && is_shared(globals).await?;
     let mut revocation = None;
-    if revoke {
+    if revoke && !is_shared {
         revocation = Some(prepare(loaded, &credentials, globals, print).await);
     }
-    // First the daemon, because it would write its session again. The lock prevents another from
-    // starting.
-    let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
+    let path = if is_shared { REVOKING_LOGOUT } else { "/v1/logout" };
+    // First the daemon, which would write its session again. The lock keeps another from starting.
+    let reply = post_or_lock::<LogoutResult>(&sockets, paths, path);
     let reply = say_waiting(print, DAEMON, reply).await;
     let revoked = perform(revocation, print).await;
-    let outcome = |result, daemon_knows, is_served| LogoutOutcome {
+    let outcome = |result: LogoutResult, daemon_knows, is_served| LogoutOutcome {
         profile: paths.profile.clone(),
+        revoked: revoked.or_else(|| of_fleet(&result)),
         result,
-        revoked,
         origin: config.upstream.origin.clone(),
         daemon_knows,
         is_served,
@@ -127,9 +128,15 @@ async fn clear(
         require_own_files(globals)?;
         record_as_configured(globals, paths, (AuditEvent::Login, "logout"), print);
     }
-    let result = result.unwrap_or_default();
-    let result = clear_own(loaded, &credentials, origins, (result, is_served), print).await?;
+    let result = (result.unwrap_or_default(), is_served);
+    let result = clear_own(loaded, &credentials, origins, result, print).await?;
     Ok(outcome(result, daemon_knows, is_served))
+}
+
+/// Says whether the daemon that serves is in a fleet: only its members know of all chains.
+async fn is_shared(globals: &GlobalArgs) -> Result<bool, CliError> {
+    let serving = find_daemon(globals).await?;
+    Ok(serving.is_some_and(|serving| serving.status.fleet.is_some()))
 }
 
 /// Clears the files and the keychain of this user, beside what the daemon has cleared.
@@ -179,6 +186,13 @@ async fn perform(
         Ok(revocation) => revocation.perform(print).await,
         Err(why) => Err(RevocationError::Failed(why)),
     })
+}
+
+/// Returns what the daemon of a fleet has deleted, or why not, if that was asked for.
+fn of_fleet(result: &LogoutResult) -> Option<Result<usize, RevocationError>> {
+    let failed =
+        result.not_revoked.as_deref().map(|why| Err(RevocationError::Failed(Cause::new(why))));
+    failed.or(result.revoked.map(Ok))
 }
 
 /// Judges why the daemon has not done its part; returns whether it knows of the logout all the same.
@@ -232,6 +246,20 @@ fn had_login(
     })
 }
 
+/// Names the chains of a fleet that have ended.
+fn name_chains(chains: EndedChains) -> String {
+    let counted = |count: usize, what| pluralize(count as u64, what);
+    let mut named = vec![counted(chains.shared, "session")];
+    if chains.spares > 0 {
+        named.push(counted(chains.spares, "spare pair"));
+    }
+    if chains.strays > 0 {
+        let strays = counted(chains.strays, "session");
+        named.push(format!("{strays} of members that were cut off"));
+    }
+    format!("the fleet ({})", named.join(", "))
+}
+
 impl LogoutOutcome {
     fn to_json(&self) -> serde_json::Value {
         let LogoutResult { had_login, cleared, still, kept_key, .. } = &self.result;
@@ -239,7 +267,8 @@ impl LogoutOutcome {
             "profile": self.profile, "had_login": had_login, "cleared": cleared,
             "still": still, "kept_key": kept_key,
             "revoked": self.revoked.as_ref().and_then(|revoked| revoked.as_ref().ok()),
-            "not_revoked": self.not_revoked(), "daemon_knows": self.daemon_knows,
+            "not_revoked": self.not_revoked(), "chains": self.result.chains,
+            "daemon_knows": self.daemon_knows,
         })
     }
 
@@ -262,8 +291,9 @@ impl LogoutOutcome {
         }
         match (&self.revoked, self.not_revoked()) {
             (Some(Ok(count)), _) => print.note(&format!(
-                "deleted {} of this installation at {}; an access token lapses by itself",
+                "deleted {} of {} at {}; an access token lapses by itself",
                 pluralize(*count as u64, "refresh token"),
+                self.result.chains.map_or_else(|| "this installation".to_owned(), name_chains),
                 self.origin
             )),
             (_, Some(why)) => print.warning(&why),

@@ -1,5 +1,7 @@
 //! A client that has presented a valid key: what it may use, and what it has used.
 
+mod shared;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::budget::{Budget, Metered};
 use super::error::QuotaError;
 use super::limits::ClientPolicy;
+use super::shared_counts::SharedCounter;
 use super::store::StoredClient;
 use super::usage::Usage;
 use super::usage_counter::{Demand, Demands, Taken};
@@ -50,7 +53,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Which of them is used up. [`QuotaError::Unreserved`]: the request is taken off the rate,
+    /// Which of them is used up. [`QuotaError::Unreserved`]: the request is taken off the rate here,
     /// and off the counts by [`Client::consume_reserved`].
     pub fn consume(&self, of: ClientUse) -> Result<(), QuotaError> {
         let limits = &self.stored.limits;
@@ -59,6 +62,9 @@ impl Client {
         {
             return self.record(Err(QuotaError::Rate(after)));
         }
+        if let Some(shared) = self.shared.counts.get() {
+            return self.consume_shared(&**shared, of);
+        }
         let demands = self.demands(of);
         if demands.is_empty() {
             return self.record(Ok(()));
@@ -66,17 +72,21 @@ impl Client {
         match self.shared.counter.take(&self.stored.id, &demands, self.now()) {
             Taken::One => self.record(Ok(())),
             Taken::None(what, back) => self.record(Err(self.exhausted(what, back))),
-            Taken::Unreserved => Err(QuotaError::Unreserved),
+            Taken::Unreserved => Err(QuotaError::Unreserved(0)),
         }
     }
 
     /// Consumes one request of the counts, once some are reserved in the file: on another thread, for
-    /// many requests at a time.
+    /// many requests at a time; or once the call that [`QuotaError::Unreserved`] names has brought some.
     ///
     /// # Errors
     ///
-    /// Which of them is used up, or [`QuotaError::Uncounted`].
-    pub async fn consume_reserved(&self, of: ClientUse) -> Result<(), QuotaError> {
+    /// Which of them is used up, or [`QuotaError::Uncounted`] or [`QuotaError::Apart`].
+    pub async fn consume_reserved(&self, of: ClientUse, call: u64) -> Result<(), QuotaError> {
+        if let Some(shared) = self.shared.counts.get() {
+            let counted = self.wait_shared(&**shared, of, call, true).await;
+            return self.record(counted);
+        }
         let demands = self.demands(of);
         loop {
             match self.shared.counter.take(&self.stored.id, &demands, self.now()) {
@@ -96,6 +106,10 @@ impl Client {
     ///
     /// As [`Client::consume_reserved`].
     pub async fn check_left(&self, of: ClientUse) -> Result<(), QuotaError> {
+        if let Some(shared) = self.shared.counts.get() {
+            let has_room = self.wait_shared(&**shared, of, 0, false).await;
+            return has_room.or_else(|error| self.record(Err(error)));
+        }
         let demands = self.demands(of);
         while !demands.is_empty() {
             match self.shared.counter.peek(&self.stored.id, &demands, self.now()) {
@@ -110,11 +124,15 @@ impl Client {
     /// Returns the meter of the bytes that this client receives, if they are limited.
     pub fn byte_meter(self: &Arc<Self>) -> Option<ByteMeter> {
         let budget = self.stored.limits.budgets.bytes?;
-        Some(ByteMeter { client: self.clone(), demand: demand(Metered::Bytes, budget) })
+        let (demand, counter) = (demand(Metered::Bytes, budget), self.shared_bytes());
+        Some(ByteMeter { client: self.clone(), demand, counter })
     }
 
     /// Returns each budget with what is used of it.
     pub fn budgets(&self) -> Vec<BudgetStatus> {
+        if let Some(shared) = self.shared.counts.get() {
+            return self.shared_budgets(&**shared);
+        }
         let used = self.shared.counter.used(&self.stored.id).ok();
         let now = self.now();
         let budgets = self.stored.limits.budgets.iter();
@@ -147,7 +165,7 @@ impl Client {
         }
     }
 
-    fn demands(&self, of: ClientUse) -> Demands {
+    pub(super) fn demands(&self, of: ClientUse) -> Demands {
         let limits = &self.stored.limits;
         let all = limits.max_requests;
         let all = all.map(|most| Demand { metered: Metered::Requests, most, per: None });
@@ -172,7 +190,7 @@ impl Client {
         to_unix_millis(self.shared.clock.now().wall) / 1_000
     }
 
-    fn record(&self, outcome: Result<(), QuotaError>) -> Result<(), QuotaError> {
+    pub(super) fn record(&self, outcome: Result<(), QuotaError>) -> Result<(), QuotaError> {
         match outcome {
             Ok(()) => self.usage.record_request(to_unix_millis(self.shared.clock.now().wall)),
             Err(_) => {
@@ -187,8 +205,14 @@ impl Client {
         let last = self.usage.last_request_ms.load(Ordering::Relaxed);
         let since = |last| Duration::from_millis(to_unix_millis(now).saturating_sub(last));
         let limits = self.stored.limits.clone();
-        let counted = limits.max_requests.map(|_| self.shared.counter.used(&self.stored.id));
-        let counted = counted.and_then(Result::ok);
+        let counted = match (self.shared.counts.get(), limits.max_requests) {
+            (_, None) => None,
+            (Some(shared), Some(_)) => self.shared_total(&**shared),
+            (None, Some(_)) => {
+                let counts = self.shared.counter.used(&self.stored.id).ok();
+                counts.map(|counts| counts[Metered::Requests as usize].used)
+            }
+        };
         ClientStatus {
             name: self.stored.name.clone(),
             is_expired: limits.is_expired(now),
@@ -196,7 +220,7 @@ impl Client {
             requests: self.usage.requests.load(Ordering::Relaxed),
             refused: self.usage.refused.load(Ordering::Relaxed),
             idle: (last != 0).then(|| since(last)),
-            counted: counted.map(|counts| counts[Metered::Requests as usize].used),
+            counted,
             budgets: if limits.budgets.is_empty() { vec![] } else { self.budgets() },
             limits,
         }
@@ -206,13 +230,18 @@ impl Client {
 /// Counts the bytes that a client receives.
 #[derive(Clone, Debug)]
 pub struct ByteMeter {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     demand: Demand,
+    /// Where several machines count together.
+    pub(super) counter: Option<SharedCounter>,
 }
 
 impl ByteMeter {
     /// Counts `bytes`, which are about to be sent. Returns whether the budget had room for them.
     pub fn add(&self, bytes: usize) -> bool {
+        if let Some(has_room) = self.add_shared(bytes as u64) {
+            return has_room;
+        }
         let (client, demand) = (&self.client, self.demand);
         let (now, bytes) = (client.now(), bytes as u64);
         let (has_room, taken) = client.shared.counter.add(&client.stored.id, demand, bytes, now);

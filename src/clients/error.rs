@@ -156,9 +156,13 @@ pub enum QuotaError {
     /// The count could not be written, and without that the limit would mean nothing.
     #[error("the client's requests cannot be counted")]
     Uncounted,
-    /// More requests must be reserved first, which waits for the disk.
+    /// More requests must be reserved first, which waits for the disk, or for this call to what several
+    /// machines count together.
     #[error("the client's requests are just being counted")]
-    Unreserved,
+    Unreserved(u64),
+    /// Several machines count together, and this one cannot hear of the others.
+    #[error("the client's requests cannot be counted: this machine is cut off from its fleet")]
+    Apart,
 }
 
 impl Problem for QuotaError {
@@ -170,7 +174,11 @@ impl Problem for QuotaError {
             Self::Budget { after, .. } => {
                 ProblemDetails::from(ProblemKind::BudgetExhausted).with_retry_after(*after)
             }
-            Self::Exhausted | Self::Uncounted | Self::Unreserved => {
+            Self::Apart => ProblemKind::QuotaExhausted.with_hint(
+                "Try another machine of the fleet, or again once `nexudus-proxy fleet status` says that \
+                 the engine answers.",
+            ),
+            Self::Exhausted | Self::Uncounted | Self::Unreserved(_) => {
                 ProblemKind::QuotaExhausted.into()
             }
         }

@@ -17,6 +17,7 @@ mod key;
 mod key_scanner;
 mod limits;
 mod redaction;
+mod shared_counts;
 mod store;
 mod table;
 mod usage;
@@ -24,7 +25,7 @@ mod usage_counter;
 mod web_origin;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -46,6 +47,7 @@ pub use self::key_scanner::{
 };
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
 pub use self::redaction::RedactionPolicy;
+pub use self::shared_counts::{CountRefusal, CounterLimit, SharedCounter, SharedCounts};
 pub use self::store::wire as limits_json;
 pub use self::store::{
     FleetRecord, FleetRecords, Offer, Reconciled, ReplacedKey, SharingNote, StoredClient, add,
@@ -69,6 +71,8 @@ struct ClientsInner {
 struct ClientContext {
     clock: Clock,
     counter: UsageCounter,
+    /// Used instead of `counter` where several machines count together.
+    counts: OnceLock<Arc<dyn SharedCounts>>,
 }
 
 /// The status of one client.
@@ -111,7 +115,7 @@ impl Clients {
     /// Takes the directory of the clients' file; reads nothing yet.
     pub fn new(directory: &Path, clock: Clock) -> Self {
         let counter = UsageCounter::new(directory);
-        let shared = Arc::new(ClientContext { clock, counter });
+        let shared = Arc::new(ClientContext { clock, counter, counts: OnceLock::new() });
         let table = TableCell::new(directory, shared.clone());
         Self(Arc::new(ClientsInner { table, gate: FleetGate::default(), shared }))
     }
@@ -220,6 +224,25 @@ impl Clients {
             let is_refused = matches!(gate, Err(error) if error != KeyError::Changed);
             !client.stored.limits.is_expired(now.wall) && !is_refused
         })
+    }
+
+    /// Counts together with other machines from now on.
+    pub fn count_with(&self, shared: Arc<dyn SharedCounts>) {
+        let _once = self.0.shared.counts.set(shared);
+    }
+
+    /// Asks how much all machines have used, for a person who wants to see it.
+    pub async fn refresh_counts(&self) {
+        let Some(shared) = self.0.shared.counts.get() else { return };
+        self.reload_file().await;
+        let all = ClientUse { is_write: true, is_delete: true };
+        let table = self.0.table.load_full();
+        let counters = table.clients().iter().flat_map(|client| client.counters(all));
+        let counters: Vec<_> = counters.filter(|counter| counter.what.is_some()).collect();
+        if !counters.is_empty() {
+            let call = shared.look(&counters);
+            shared.wait(call).await;
+        }
     }
 
     /// Returns the status of each client, in the order in which they were added. `None` if the file

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::ClientContext;
 use super::client::Client;
 use super::key::KeyHash;
+use super::shared_counts;
 use super::store::{self, StoredClient};
 use super::usage::Usage;
 
@@ -56,6 +57,10 @@ impl TableCell {
         self.revision.subscribe()
     }
 
+    pub(super) fn load_full(&self) -> Arc<ClientTable> {
+        self.current.load_full()
+    }
+
     pub(super) fn load(&self) -> Guard<Arc<ClientTable>> {
         self.current.load()
     }
@@ -78,6 +83,10 @@ impl TableCell {
                     Arc::new(Client { name, stored, usage: used, shared })
                 };
                 let clients: Vec<_> = stored.into_iter().map(client).collect();
+                if let Some(shared) = self.shared.counts.get() {
+                    let gone = before.keys().filter(|id| !usage.contains_key(*id));
+                    gone.for_each(|id| shared_counts::remove_client(&**shared, id));
+                }
                 let by_hash = clients.iter().map(|it| (it.stored.hash.clone(), it.clone()));
                 let by_hash = by_hash.collect();
                 let origins = clients.iter().filter_map(|it| it.policy().origin.as_ref());

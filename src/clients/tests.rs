@@ -274,7 +274,9 @@ fn recognised(clients: &Clients, key: &crate::secret::Secret) -> Result<Arc<Clie
 
 async fn consume(client: &Client) -> Result<(), QuotaError> {
     match client.consume(ClientUse::default()) {
-        Err(QuotaError::Unreserved) => client.consume_reserved(ClientUse::default()).await,
+        Err(QuotaError::Unreserved(call)) => {
+            client.consume_reserved(ClientUse::default(), call).await
+        }
         outcome => outcome,
     }
 }

@@ -225,13 +225,6 @@ pub(super) fn check(
             "Add \"session\", or leave fleet.engine empty.",
         );
     }
-    if fleet.share.contains(&FleetShare::Throttle) {
-        refuse(
-            "fleet.share",
-            "this version does not share the pace",
-            "Leave \"throttle\" out of fleet.share.",
-        );
-    }
     let has_clients = fleet.share.contains(&FleetShare::Clients);
     if has_clients && fleet.clients_stale < SHORTEST_STALE {
         refuse(
@@ -269,7 +262,8 @@ mod tests {
         let fleet = load(
             "[fleet]\nengine = 'rediss-sentinel://a,b:7000/main'\nusername = 'proxy'\n\
              password_command = ['pass']\nkey_command = ['key']\nports = [6380, 6381]\n\
-             share = ['session', 'clients']\nclients_stale = '2m'\ndurability = 'none'\nfail_closed_after = '1h'\n\
+             share = ['session', 'throttle', 'clients']\nclients_stale = '2m'\n\
+             durability = 'none'\nfail_closed_after = '1h'\n\
              partition_login = true\nname = 'etl-1'\n",
         )
         .fleet;
@@ -278,7 +272,8 @@ mod tests {
         assert_eq!(fleet.username.as_deref(), Some("proxy"));
         assert_eq!(fleet.durability, FleetDurability::None);
         assert_eq!(fleet.fail_closed_after, Duration::from_secs(3_600));
-        assert_eq!(fleet.share, [FleetShare::Session, FleetShare::Clients]);
+        let all = [FleetShare::Session, FleetShare::Throttle, FleetShare::Clients];
+        assert_eq!(fleet.share, all);
         assert_eq!(fleet.clients_stale, Duration::from_secs(120));
         assert!(fleet.partition_login);
         assert_eq!(fleet.name.as_deref(), Some("etl-1"));
@@ -291,7 +286,6 @@ mod tests {
             ("engine = 'rediss://marker-user:marker-password@host'", "a user or a password"),
             ("engine = 'http://host'", "the scheme"),
             ("engine = 'rediss://host'\nshare = ['throttle']", "share the session at least"),
-            ("engine = 'rediss://host'\nshare = ['session', 'throttle']", "the pace"),
             (
                 "engine = 'rediss://host'\nshare = ['session', 'clients']\nclients_stale = '20s'",
                 "every 5 s",

@@ -2,6 +2,8 @@
 //!
 //! So an error that only a person can repair ends the start while nothing runs yet.
 
+mod fleet_share;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,6 +174,7 @@ impl DaemonBuilder {
         log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
+        fleet_share::start(self.fleet.as_ref(), &self.throttle, &self.clients);
         let (keeper, Authorities { live: authorities, .. }) = self.authorities;
         let keeper = tokio::spawn(keeper.run());
         let Self { access, routes, operators, fleet, .. } = self;

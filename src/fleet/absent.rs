@@ -1,11 +1,14 @@
 //! The handle of a program without the feature `fleet`: no value of it exists.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
 use super::{
-    EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, SharedClients, View,
+    Chains, EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem,
+    SharedClients, View,
 };
 use crate::clock::Clock;
 use crate::config::Config;
@@ -13,6 +16,14 @@ use crate::config::Config;
 /// A member of a fleet, which this program cannot be.
 #[derive(Clone, Debug)]
 pub struct Fleet(Infallible);
+
+/// A lane of a common pace, which this program has not.
+#[derive(Clone, Debug)]
+pub struct Lane(Infallible);
+
+/// Counters that members share, which this program has not.
+#[derive(Clone, Debug)]
+pub struct SharedUnits(Infallible);
 
 impl Fleet {
     /// Returns `None`: an engine in the configuration was refused.
@@ -56,6 +67,16 @@ impl Fleet {
 
     /// Notes how many records of clients cannot be read.
     pub fn note_unreadable_clients(&self, _: usize) {
+        match self.0 {}
+    }
+
+    /// Returns the lanes of the common pace.
+    pub fn lanes(&self) -> Option<[Lane; 2]> {
+        match self.0 {}
+    }
+
+    /// Returns the counters of clients.
+    pub fn units(&self) -> Option<SharedUnits> {
         match self.0 {}
     }
 
@@ -104,6 +125,16 @@ impl Fleet {
         match self.0 {}
     }
 
+    /// Returns the chains that are known.
+    pub async fn chains(&self) -> Chains {
+        match self.0 {}
+    }
+
+    /// Strikes sessions from the list.
+    pub fn end_strays(&self, _: Vec<String>) {
+        match self.0 {}
+    }
+
     /// Takes this machine off the list.
     pub async fn leave(&self) {
         match self.0 {}
@@ -130,6 +161,69 @@ impl Fleet {
 
     /// Returns the state of the fleet.
     pub fn status(&self) -> FleetStatus {
+        match self.0 {}
+    }
+}
+
+impl Lane {
+    /// Takes a slot.
+    pub fn take(&self, _: Duration, _: usize) -> SlotPermit {
+        match self.0 {}
+    }
+
+    /// Tells the others what this machine has learned.
+    pub fn learn(&self, _: &str, _: &[(u32, Duration)]) -> u64 {
+        match self.0 {}
+    }
+
+    /// Tells the others of a pause.
+    pub fn pause(&self, _: Option<Duration>) {
+        match self.0 {}
+    }
+
+    /// Returns what is known.
+    pub fn news(&self) -> LaneNews {
+        match self.0 {}
+    }
+
+    /// Follows what is known.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        match self.0 {}
+    }
+}
+
+impl SharedUnits {
+    /// Uses one unit of each counter.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn take(&self, _: &[(String, UnitLimit)], _: bool) -> Result<(), (usize, UnitRefusal)> {
+        match self.0 {}
+    }
+
+    /// Waits until a call has ended.
+    pub async fn wait(&self, _: u64) -> bool {
+        match self.0 {}
+    }
+
+    /// Counts what was used already.
+    pub fn add(&self, _: &str, _: UnitLimit, _: u64) -> bool {
+        match self.0 {}
+    }
+
+    /// Asks how much is used.
+    pub fn look(&self, _: &[(String, UnitLimit)]) -> u64 {
+        match self.0 {}
+    }
+
+    /// Returns how much is used.
+    pub fn used(&self, _: &str) -> Option<(u64, Option<Duration>)> {
+        match self.0 {}
+    }
+
+    /// Forgets a counter.
+    pub fn remove(&self, _: &str) {
         match self.0 {}
     }
 }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use shared_session::decide::Block;
+use shared_session::fence::Fence;
 use shared_session::member::{Grant, GrantError};
 use shared_session::record;
 use shared_session::secret::Secret as SharedSecret;
 
-use super::{Need, Pair, RedeemError, Redeemed, Redemption};
+use super::{Chains, Need, Pair, RedeemError, Redeemed, Redemption};
 use crate::secret::Secret;
 
 pub(super) fn to_shared(secret: &Secret) -> SharedSecret {
@@ -28,6 +29,7 @@ pub(super) fn session(pair: &Pair) -> record::Session {
         issued: pair.received,
         lifetime: millis(pair.lifetime),
         by_password: true,
+        root: Fence::ZERO,
     }
 }
 
@@ -35,6 +37,7 @@ pub(super) fn redemption(wanted: &shared_session::member::Redemption) -> Redempt
     Redemption {
         client_id: wanted.client_id.clone(),
         refresh: wanted.refresh.as_ref().map(from_shared),
+        is_apart: wanted.is_apart,
         starts_before: wanted.starts_before,
     }
 }
@@ -59,6 +62,11 @@ pub(super) fn need(block: Block) -> Need {
         Block::PasswordSpent => Need::PasswordSpent,
         Block::NoPassword => Need::NoPassword,
     }
+}
+
+pub(super) fn chains(chains: shared_session::member::Chains) -> Chains {
+    let shared_session::member::Chains { shared, spares, strays } = chains;
+    Chains { shared, spares, strays }
 }
 
 pub(super) fn millis(time: Duration) -> u64 {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared_session::call::{Call, Reply};
-use shared_session::engine::{Engine, Options, Server};
+use shared_session::engine::{Engine, Hint, Options, Server};
 use shared_session::member::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use super::draws_board::DrawsBoard;
 use super::status_board::StatusBoard;
 
 /// Performs calls until their sender is gone.
@@ -33,14 +34,23 @@ pub(super) async fn perform(
 
 /// Passes hints on, on a connection that is opened again whenever it ends: without hints, a change
 /// takes a poll.
-pub(super) async fn listen(options: Options, results: UnboundedSender<Event>) {
+pub(super) async fn listen(
+    options: Options,
+    results: UnboundedSender<Event>,
+    draws: Option<Arc<DrawsBoard>>,
+) {
     let pause = options.timing.poll;
     loop {
         if let Ok(mut hints) = Engine::hints(options.clone()).await {
             // Something may have changed while no connection was there.
             let _stopped = results.send(Event::Hinted);
-            while hints.recv().await.is_some() {
-                let _stopped = results.send(Event::Hinted);
+            while let Some(hint) = hints.recv().await {
+                match (hint, &draws) {
+                    (Hint::Records, _) => drop(results.send(Event::Hinted)),
+                    // A draw: polls would be too many while all are throttled.
+                    (Hint::Pace, Some(draws)) => draws.look(),
+                    (Hint::Pace, None) => {}
+                }
             }
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;

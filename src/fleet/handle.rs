@@ -13,10 +13,12 @@ use shared_session::timing::Timing;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::draws_board::{DrawsBoard, Lane, SharedUnits};
 use super::member_task::{Ask, MemberTask};
 use super::status_board::StatusBoard;
 use super::{
-    FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, SharedClients, View, convert,
+    Chains, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, SharedClients, View,
+    convert,
 };
 use crate::clock::Clock;
 use crate::config::{self, Config, FleetDurability, FleetShare, Origin};
@@ -35,6 +37,9 @@ struct Inner {
     view: watch::Sender<View>,
     clients: watch::Sender<SharedClients>,
     board: Arc<StatusBoard>,
+    /// `None`: neither the pace nor the clients are shared.
+    draws: Option<Arc<DrawsBoard>>,
+    shared: Vec<FleetShare>,
     asks: mpsc::UnboundedSender<Ask>,
     asked: AtomicU64,
     state: Mutex<State>,
@@ -99,9 +104,14 @@ impl Fleet {
             partition_login: fleet.partition_login,
         };
         let (asks, received) = mpsc::unbounded_channel();
+        let has_draws = fleet.share.iter().any(|share| *share != FleetShare::Session);
+        let draws = || Arc::new(DrawsBoard::new(setup.me.clone(), timing, clock.clone()));
+        let draws = has_draws.then(draws);
         Ok(Self(Arc::new(Inner {
             options,
             setup,
+            draws,
+            shared: fleet.share.clone(),
             fail_closed_after: fleet.fail_closed_after,
             clock,
             view: watch::Sender::new(View::default()),
@@ -135,7 +145,7 @@ impl Fleet {
 
     /// Says whether the members share their named clients.
     pub fn shares_clients(&self) -> bool {
-        self.0.board.shares_clients()
+        self.shares(FleetShare::Clients)
     }
 
     /// Follows the named clients.
@@ -160,6 +170,22 @@ impl Fleet {
         self.0.board.note_unreadable(number);
     }
 
+    /// Returns the lanes of the common pace, reads and writes, where it is shared.
+    pub fn lanes(&self) -> Option<[Lane; 2]> {
+        let draws = self.0.draws.as_ref();
+        draws.filter(|_| self.shares(FleetShare::Throttle)).map(|draws| draws.lanes())
+    }
+
+    /// Returns the counters of clients, where they are shared.
+    pub fn units(&self) -> Option<SharedUnits> {
+        let draws = self.0.draws.as_ref();
+        draws.filter(|_| self.shares(FleetShare::Clients)).map(|draws| draws.units())
+    }
+
+    fn shares(&self, part: FleetShare) -> bool {
+        self.0.shared.contains(&part)
+    }
+
     /// Says whether the member was started.
     pub fn is_started(&self) -> bool {
         !matches!(*self.state(), State::Waiting(_))
@@ -178,7 +204,8 @@ impl Fleet {
                     (inner.view.clone(), inner.clients.clone()),
                     inner.board.clone(),
                 )
-                .failing_closed_after(inner.fail_closed_after);
+                .failing_closed_after(inner.fail_closed_after)
+                .with_draws(inner.draws.clone());
                 let options = inner.options.clone();
                 *state = State::Running(tokio::spawn(task.run(options, issuer, store, asks)));
             }
@@ -216,6 +243,21 @@ impl Fleet {
         self.command(if locked { Command::Lock } else { Command::Unlock });
     }
 
+    /// Returns the chains of refresh tokens that the members know of; none before the member runs.
+    pub async fn chains(&self) -> Chains {
+        let (tell, told) = oneshot::channel();
+        if !matches!(*self.state(), State::Running(_)) {
+            return Chains::default();
+        }
+        self.ask(Ask::Chains(tell));
+        told.await.unwrap_or_default()
+    }
+
+    /// Strikes the sessions of members that were cut off from the list: they have ended at Nexudus.
+    pub fn end_strays(&self, client_ids: Vec<String>) {
+        self.command(Command::EndStrays { client_ids });
+    }
+
     /// Takes this machine off the list, for good; returns once the engine knows or does not answer.
     pub async fn leave(&self) {
         self.depart().await;
@@ -242,16 +284,21 @@ impl Fleet {
         if let State::Running(task) = std::mem::replace(&mut *self.state(), State::Ended) {
             task.abort();
         }
+        if let Some(draws) = &self.0.draws {
+            draws.close();
+        }
     }
 
     /// Returns the state of the fleet.
     pub fn status(&self) -> FleetStatus {
         let left = self.0.view.borrow().has_left;
-        FleetStatus { left, ..self.0.board.status(self.0.clock.boot()) }
+        let draws = self.0.draws.as_ref().filter(|_| self.shares(FleetShare::Throttle));
+        let paces = draws.map(|draws| draws.paces()).unwrap_or_default();
+        FleetStatus { left, paces, ..self.0.board.status(self.0.clock.boot()) }
     }
 
     fn command(&self, command: Command) {
-        self.ask(Ask::Event(Event::Asked(command)));
+        self.ask(Ask::Event(Box::new(Event::Asked(command))));
     }
 
     /// A member that has ended takes nothing.

@@ -18,18 +18,21 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::client_board::ClientBoard;
+use super::draws_board::DrawsBoard;
 use super::status_board::StatusBoard;
 use super::{
-    Identity, MemberStore, Redeem, SharedClients, SharedToken, View, convert, engine_task,
+    Chains, Identity, MemberStore, Redeem, SharedClients, SharedToken, View, convert, engine_task,
 };
 use crate::clock::Clock;
 
 /// A request of a handle to the task.
 pub(super) enum Ask {
     /// Give this to the member.
-    Event(Event),
+    Event(Box<Event>),
     /// The token of this generation was rejected.
     Reject(u64),
+    /// Tell which chains of refresh tokens the member knows of.
+    Chains(oneshot::Sender<Chains>),
     /// End, once the engine knows.
     Depart {
         /// Told at the end.
@@ -45,12 +48,12 @@ pub(super) struct MemberTask {
     view: watch::Sender<View>,
     clients: ClientBoard,
     board: Arc<StatusBoard>,
+    draws: Option<Arc<DrawsBoard>>,
     fail_closed_after: Duration,
     /// The generation of the last token, and the token.
     last: Option<SharedToken>,
     saving: bool,
     redeeming: bool,
-    holds_lease: bool,
     is_away: bool,
     contact: Option<Duration>,
     asks_taken: u64,
@@ -87,11 +90,11 @@ impl MemberTask {
             view,
             clients: ClientBoard::new(clients),
             board,
+            draws: None,
             fail_closed_after: Duration::ZERO,
             last: None,
             saving: false,
             redeeming: false,
-            holds_lease: false,
             is_away: false,
             contact: None,
             asks_taken: 0,
@@ -104,6 +107,10 @@ impl MemberTask {
         Self { fail_closed_after, ..self }
     }
 
+    pub(super) fn with_draws(self, draws: Option<Arc<DrawsBoard>>) -> Self {
+        Self { draws, ..self }
+    }
+
     /// Runs until every handle is gone, or the member has departed.
     pub(super) async fn run(
         mut self,
@@ -112,7 +119,8 @@ impl MemberTask {
         store: impl MemberStore,
         mut asks: UnboundedReceiver<Ask>,
     ) {
-        let mut workers = Workers::start(options, issuer, store, self.board.clone());
+        let boards = (self.board.clone(), self.draws.clone());
+        let mut workers = Workers::start(options, issuer, store, boards);
         let mut event = Event::Tick;
         loop {
             let wake_at = self.step(event, &workers);
@@ -141,11 +149,15 @@ impl MemberTask {
     fn take(&mut self, ask: Ask) -> Event {
         self.asks_taken += 1;
         match ask {
-            Ask::Event(event) => event,
+            Ask::Event(event) => *event,
             Ask::Reject(generation) => {
                 let token = self.last.as_ref().filter(|token| token.generation == generation);
                 token
                     .map_or(Event::Tick, |token| Event::Rejected(convert::to_shared(&token.access)))
+            }
+            Ask::Chains(tell) => {
+                let _gone = tell.send(convert::chains(self.member.chains()));
+                Event::Tick
             }
             Ask::Depart { done } => {
                 self.departing = Some(done);
@@ -160,18 +172,9 @@ impl MemberTask {
             Event::Replied(Ok(reply)) => {
                 let boot = self.clock.boot();
                 (self.is_away, self.contact) = (false, Some(boot));
-                self.holds_lease = match reply {
-                    Reply::Acquired { .. } => true,
-                    Reply::Held(_) | Reply::Behind(_) | Reply::Lost | Reply::Polled(_) => false,
-                    Reply::Done { .. }
-                    | Reply::Stale
-                    | Reply::Drawn(_)
-                    | Reply::Paced(_)
-                    | Reply::Counted(_)
-                    | Reply::Set { .. } => self.holds_lease && self.redeeming,
-                };
                 if let Reply::Polled(snapshot) = reply {
                     self.board.polled(snapshot, &self.setup.keys, &self.setup.me, boot);
+                    self.draws.iter().for_each(|draws| draws.polled(snapshot));
                 }
             }
             Event::Replied(Err(error)) => {
@@ -237,7 +240,7 @@ impl MemberTask {
             is_away: self.is_away,
             asks_taken: self.asks_taken,
         };
-        self.board.stepped(&self.member, &next, self.holds_lease, self.contact);
+        self.board.stepped(&self.member, &next, self.contact);
         if !self.saving {
             self.clients.publish(&self.member);
         }
@@ -299,7 +302,7 @@ impl Workers {
         options: Options,
         mut issuer: impl Redeem,
         mut store: impl MemberStore,
-        board: Arc<StatusBoard>,
+        (board, draws): (Arc<StatusBoard>, Option<Arc<DrawsBoard>>),
     ) -> Self {
         let (result, results) = mpsc::unbounded_channel();
         let (calls, called) = mpsc::unbounded_channel();
@@ -307,7 +310,10 @@ impl Workers {
         let (saves, mut to_save) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(engine_task::perform(options.clone(), called, result.clone(), board));
-        tasks.spawn(engine_task::listen(options, result.clone()));
+        tasks.spawn(engine_task::listen(options.clone(), result.clone(), draws.clone()));
+        if let Some(draws) = draws {
+            tasks.spawn(draws.run(options));
+        }
         let redeemed = result.clone();
         tasks.spawn(async move {
             while let Some(wanted) = wanted.recv().await {

@@ -1,6 +1,10 @@
 //! The state of a fleet as one member knows it: `GET /v1/fleet` and `fleet status`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::pacing::LaneNews;
 
 /// The state of a fleet as one member knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,12 @@ pub struct FleetStatus {
     pub committed: bool,
     /// Whether this member is renewing the session right now.
     pub holds_lease: bool,
+    /// The part that this member has: `holder` of the lease, or `member`.
+    #[serde(default)]
+    pub role: FleetRole,
+    /// The name of the member that held the lease at the last poll, if one did.
+    #[serde(default)]
+    pub lease: Option<String>,
     /// Whether this member serves a session of its own.
     pub apart: bool,
     /// Whether the fleet is locked.
@@ -61,6 +71,69 @@ pub struct FleetStatus {
     pub clients_stale: bool,
     /// Sessions that members had of their own, to be revoked at Nexudus.
     pub strays: u64,
+    /// Token pairs of logins that another login overtook.
+    #[serde(default)]
+    pub spares: u64,
+    /// The common pace of reads and of writes; empty where it is not shared.
+    #[serde(default)]
+    pub paces: Vec<LanePace>,
+}
+
+/// The part that a member has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FleetRole {
+    /// The member holds the lease: it alone may renew the session now.
+    Holder,
+    /// The member serves, and renews when it is its turn.
+    #[default]
+    Member,
+}
+
+/// How many chains of refresh tokens a logout has ended at Nexudus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedChains {
+    /// The session that the members shared, and those of this machine from before.
+    pub shared: usize,
+    /// Spares: pairs of logins that another login overtook.
+    pub spares: usize,
+    /// Sessions of members that were cut off.
+    pub strays: usize,
+}
+
+/// The common pace of reads or of writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanePace {
+    /// `reads` or `writes`.
+    pub lane: String,
+    /// Which machine decides when a request is sent: `machine` while none was throttled, `fleet`, or
+    /// `share` while this machine is cut off.
+    pub paced_by: String,
+    /// The windows, such as `10/100ms`; all of them hold at once.
+    pub windows: Vec<String>,
+    /// The path template that they hold for, unless for all.
+    pub path: Option<String>,
+    /// Time until which no member sends a request.
+    pub paused_ms: Option<u64>,
+}
+
+impl LanePace {
+    pub(super) fn new(lane: &str, news: &LaneNews, now: Duration) -> Self {
+        let paused = news.paused_until.saturating_sub(now);
+        let paced_by = match (news.windows.is_empty(), news.is_apart) {
+            (true, _) => "machine",
+            (false, false) => "fleet",
+            (false, true) => "share",
+        };
+        Self {
+            lane: lane.to_owned(),
+            paced_by: paced_by.to_owned(),
+            windows: news.windows.iter().map(|(count, per)| format!("{count}/{per:?}")).collect(),
+            path: Some(news.scope.clone()).filter(|path| !path.is_empty()),
+            paused_ms: (!paused.is_zero())
+                .then(|| u64::try_from(paused.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// A member.
@@ -74,6 +147,9 @@ pub struct FleetMember {
     pub seen_s: u64,
     /// Whether this is the member that was asked.
     pub here: bool,
+    /// Whether the member held the lease at the last poll.
+    #[serde(default)]
+    pub holds_lease: bool,
 }
 
 impl FleetMember {

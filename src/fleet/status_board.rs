@@ -10,7 +10,7 @@ use shared_session::record::{Incarnation, MemberInfo};
 use shared_session::register::Entry;
 use shared_session::seal::Keyring;
 
-use super::{FleetMember, FleetStatus, View};
+use super::{FleetMember, FleetRole, FleetStatus, View};
 
 /// The figures of `fleet status`.
 #[derive(Debug, Default)]
@@ -35,11 +35,6 @@ impl StatusBoard {
         let status =
             FleetStatus { configured: true, name, clients_shared, ..FleetStatus::default() };
         Self(Mutex::new(Board { status, ..Board::default() }))
-    }
-
-    /// Says whether the members share their named clients.
-    pub(super) fn shares_clients(&self) -> bool {
-        self.board().status.clients_shared
     }
 
     /// Notes how a call went.
@@ -79,6 +74,7 @@ impl StatusBoard {
                     version: info.map(|info| info.version),
                     seen_s: seen.as_secs(),
                     here: id == me,
+                    holds_lease: snapshot.lease.as_ref() == Some(id),
                 }
             })
             .collect();
@@ -86,19 +82,16 @@ impl StatusBoard {
             (!one.here, &one.name, one.seen_s).cmp(&(!other.here, &other.name, other.seen_s))
         });
         let mut board = self.board();
+        let holder = members.iter().find(|member| member.holds_lease);
+        board.status.lease = holder.map(|one| one.name.clone().unwrap_or_default());
+        board.status.spares = u64::try_from(snapshot.spares.len()).unwrap_or(u64::MAX);
         board.status.behind = snapshot.behind.is_some();
         board.status.members = members;
         board.listed = now;
     }
 
     /// Notes what the member knows after a step.
-    pub(super) fn stepped(
-        &self,
-        member: &Member,
-        view: &View,
-        holds_lease: bool,
-        contact: Option<Duration>,
-    ) {
+    pub(super) fn stepped(&self, member: &Member, view: &View, contact: Option<Duration>) {
         let local = member.local();
         let mut board = self.board();
         board.contact = contact;
@@ -107,7 +100,8 @@ impl StatusBoard {
         status.epoch = local.epoch.fence().number();
         status.generation = local.session.fence().number();
         status.committed = !local.is_uncommitted && status.generation > 0;
-        status.holds_lease = holds_lease;
+        status.holds_lease = member.holds_lease();
+        status.role = if status.holds_lease { FleetRole::Holder } else { FleetRole::Member };
         status.apart = local.apart.is_some();
         (status.locked, status.logged_out) = (view.is_locked, view.is_logged_out);
         status.strays = u64::try_from(local.set.strays().count()).unwrap_or(u64::MAX);

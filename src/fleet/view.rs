@@ -88,6 +88,17 @@ pub struct Pair {
     pub lifetime: Duration,
 }
 
+/// The chains of refresh tokens that the members know of, by client id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chains {
+    /// The chain that the members share.
+    pub shared: Vec<String>,
+    /// Of pairs of logins that another login overtook.
+    pub spares: Vec<String>,
+    /// Of members that were cut off.
+    pub strays: Vec<String>,
+}
+
 /// A call to the token endpoint that the member wants.
 #[derive(Clone, Debug)]
 pub struct Redemption {
@@ -95,6 +106,8 @@ pub struct Redemption {
     pub client_id: String,
     /// The refresh token; without one the login is offered.
     pub refresh: Option<Secret>,
+    /// Whether the pair is for this member alone, which is cut off.
+    pub is_apart: bool,
     /// The latest time at which the call may start, on the boot clock.
     pub starts_before: Duration,
 }
@@ -119,7 +132,7 @@ pub enum RedeemError {
     Refused,
     /// Surely not looked at: not sent, or throttled.
     NotSent,
-    /// No response says whether it was looked at.
+    /// No response says whether it was looked at: none came, or one of a gateway.
     Unanswered,
 }
 

@@ -18,6 +18,8 @@
 //! | help.nexudus.com/v3/docs/service-limits | 10/100 ms | 60/min, 2,500/day |
 //! | the Public API, as told by Nexvite | 10/5 s, else 429 | the same |
 
+mod sharing;
+
 use std::time::Duration;
 
 use super::adaptive_window::AdaptiveWindow;
@@ -33,6 +35,8 @@ pub(super) struct Budget {
     learned: Vec<AdaptiveWindow>,
     pause: Option<Pause>,
     last_throttled: Duration,
+    /// Whether other machines send requests too, which this history does not have.
+    is_shared: bool,
 }
 
 /// The requests that are paced.
@@ -56,6 +60,10 @@ pub(super) enum NextSend {
     At(Duration),
     /// When the probe in flight has its response, or at this time.
     AfterProbe(Duration),
+    /// Not before this time, by the common pace of several machines.
+    InTurn(Duration),
+    /// When the common pace has slots again, or at this time.
+    AfterSlots(Duration),
 }
 
 /// A throttle response, with the facts needed to learn from it.
@@ -198,7 +206,7 @@ impl Budget {
             && self.pause.is_none()
             && now.saturating_sub(self.last_throttled) > LEARNED_LIFETIME
         {
-            *self = Self::new(self.fixed);
+            *self = Self { is_shared: self.is_shared, ..Self::new(self.fixed) };
         }
     }
 
@@ -291,6 +299,9 @@ impl Budget {
         let Some(pause) = self.pause.take() else { return };
         if self.fixed.is_some() {
             return;
+        }
+        if self.is_shared && !self.learned.is_empty() {
+            return self.resume_shared(&pause.observations, now);
         }
         for window in window_inference::infer_windows(&self.history, &pause.observations) {
             match self.learned.iter_mut().find(|known| known.window.per == window.per) {

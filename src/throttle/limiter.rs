@@ -5,8 +5,11 @@
 //! queue. A client that disconnects drops its queue entry, or the permit that it was just granted,
 //! and neither costs anything upstream.
 
+mod sharing;
+
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -14,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use super::budget::{Budget, NextSend, ThrottleSignal};
 use super::fair_queue::{FairQueue, FairnessKey, QueuePosition};
 use super::history::SendRing;
+use super::shared_pace::{LearnedPace, SharedPace};
 use super::window_inference::Window;
 use crate::clock::Clock;
 use crate::path_template;
@@ -27,6 +31,8 @@ pub(super) struct Limiter {
     ring: SendRing,
     state: Mutex<LimiterState>,
     changed: Notify,
+    /// The pace that several machines keep together, if they do.
+    shared: OnceLock<Arc<dyn SharedPace>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +41,10 @@ pub(super) struct LimiterState {
     pub(super) queue: FairQueue<GrantSender>,
     /// Whether a task serves the queue.
     has_driver: bool,
+    /// Paced requests under way; kept where the pace is shared.
+    outstanding: BTreeSet<u64>,
+    /// What the other machines know from this one or this one from them, and its version.
+    told: (u64, LearnedPace),
 }
 
 /// A request for a permit.
@@ -60,23 +70,35 @@ pub(super) type GrantSender = oneshot::Sender<Result<Grant, Rejection>>;
 impl Limiter {
     pub(super) fn new(clock: Clock, fixed: Option<Window>) -> Self {
         let budget = Budget::new(fixed);
+        let is_pacing = AtomicBool::new(budget.is_pacing());
+        let state = LimiterState {
+            budget,
+            queue: FairQueue::new(),
+            has_driver: false,
+            outstanding: BTreeSet::new(),
+            told: Default::default(),
+        };
         Self {
             clock,
-            is_pacing: AtomicBool::new(budget.is_pacing()),
+            is_pacing,
             ring: SendRing::new(),
-            state: Mutex::new(LimiterState { budget, queue: FairQueue::new(), has_driver: false }),
+            state: Mutex::new(state),
             changed: Notify::new(),
+            shared: OnceLock::new(),
         }
     }
 
     /// Paces at `fixed` from now on, or at the windows that will be learned.
     pub(super) fn reconfigure(&self, fixed: Option<Window>) {
-        self.update(|budget, now| {
-            if !budget.is_pacing() {
-                budget.set_history(self.ring.to_history(now));
+        self.update(|state, now| {
+            if !state.budget.is_pacing() {
+                state.budget.set_history(self.ring.to_history(now));
             }
-            budget.reconfigure(fixed);
+            state.budget.reconfigure(fixed);
+            // What the other machines know is taken over again.
+            state.told = Default::default();
         });
+        self.heed();
     }
 
     /// Returns a number at once if nothing is paced; takes no lock.
@@ -99,15 +121,7 @@ impl Limiter {
                 state.budget.record_sent(number, false, now);
                 return Ok(number);
             }
-            let may_go = match state.budget.next_send(now) {
-                NextSend::Now => state.queue.is_empty(),
-                NextSend::At(time) if time > request.deadline && !state.budget.can_probe(now) => {
-                    return Err(Rejection { retry_after: time - now });
-                }
-                NextSend::At(time) => time > request.deadline,
-                NextSend::AfterProbe(_) => false,
-            };
-            if may_go {
+            if self.may_go(state, request.deadline, now)? {
                 return Ok(self.send(state, now));
             }
             let position = *request.position.get_or_insert_with(|| state.queue.next_position());
@@ -133,19 +147,19 @@ impl Limiter {
         if !self.is_pacing.load(Ordering::Relaxed) {
             return self.ring.record_response(number);
         }
-        self.update(|budget, now| budget.record_response(number, now));
+        self.end(number, |budget, now| budget.record_response(number, now));
     }
 
     /// Records that no response came.
     pub(super) fn record_loss(&self, number: u64) {
         if self.is_pacing.load(Ordering::Relaxed) {
-            self.update(|budget, _| budget.record_loss(number));
+            self.end(number, |budget, _| budget.record_loss(number));
         }
     }
 
     /// Records a throttle response.
     pub(super) fn record_throttle(&self, signal: &ThrottleSignal<'_>) {
-        self.update(|budget, now| {
+        self.end(signal.number, |budget, now| {
             if !budget.is_pacing() {
                 budget.set_history(self.ring.to_history(now));
                 let retry_in_s = signal.retry_after.map(|wait| wait.as_secs_f64());
@@ -155,13 +169,30 @@ impl Limiter {
         });
     }
 
-    fn update(&self, change: impl FnOnce(&mut Budget, Duration)) {
-        let mut state = self.state();
+    /// Ends what was sent under this number.
+    fn end(&self, number: u64, change: impl FnOnce(&mut Budget, Duration)) {
+        self.update(|state, now| {
+            state.outstanding.remove(&number);
+            change(&mut state.budget, now);
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut LimiterState, Duration)) {
+        let mut guard = self.state();
+        let state = &mut *guard;
         // Read under the lock: times in the budget never run backwards.
-        change(&mut state.budget, self.clock.boot());
-        self.is_pacing.store(state.budget.is_pacing(), Ordering::Release);
+        let now = self.clock.boot();
+        change(state, now);
+        if let Some(shared) = self.shared.get() {
+            state.tell(&**shared, now);
+        }
+        let is_pacing = state.budget.is_pacing();
+        if !is_pacing {
+            state.outstanding.clear();
+        }
+        self.is_pacing.store(is_pacing, Ordering::Release);
         let has_waiting = !state.queue.is_empty();
-        drop(state);
+        drop(guard);
         if has_waiting {
             self.changed.notify_one();
         }
@@ -171,8 +202,41 @@ impl Limiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says whether a request may go now; else it queues.
+    ///
+    /// # Errors
+    ///
+    /// It would wait in vain.
+    fn may_go(
+        &self,
+        state: &mut LimiterState,
+        deadline: Duration,
+        now: Duration,
+    ) -> Result<bool, Rejection> {
+        // A request that has to queue takes no slot of the common pace.
+        let next = if state.queue.is_empty() {
+            self.next_send(state, now)
+        } else {
+            state.budget.next_send(now)
+        };
+        match next {
+            NextSend::Now => Ok(state.queue.is_empty()),
+            NextSend::At(time) if time > deadline && state.budget.can_probe(now) => Ok(true),
+            NextSend::At(time) | NextSend::InTurn(time) if time > deadline => {
+                Err(Rejection { retry_after: time - now })
+            }
+            NextSend::At(_)
+            | NextSend::AfterProbe(_)
+            | NextSend::InTurn(_)
+            | NextSend::AfterSlots(_) => Ok(false),
+        }
+    }
+
     fn send(&self, state: &mut LimiterState, now: Duration) -> u64 {
         let number = self.ring.next_number();
+        if self.shared.get().is_some() {
+            state.outstanding.insert(number);
+        }
         state.budget.record_sent(number, true, now);
         number
     }
@@ -201,7 +265,7 @@ impl Limiter {
                 state.has_driver = false;
                 break None;
             }
-            let (time, expired_at) = match state.budget.next_send(now) {
+            let (time, expired_at) = match self.next_send(&mut state, now) {
                 NextSend::Now => {
                     if let Some(sender) = state.queue.pop() {
                         let number = self.send(&mut state, now);
@@ -209,8 +273,8 @@ impl Limiter {
                     }
                     continue;
                 }
-                NextSend::At(time) => (time, time),
-                NextSend::AfterProbe(time) => (time, now),
+                NextSend::At(time) | NextSend::InTurn(time) => (time, time),
+                NextSend::AfterProbe(time) | NextSend::AfterSlots(time) => (time, now),
             };
             let retry_after = time.saturating_sub(now).max(MIN_RETRY_AFTER);
             while let Some(sender) = state.queue.pop_expired(expired_at) {
@@ -244,7 +308,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some((limiter, number)) = self.0.take() {
-            limiter.update(|budget, _| budget.withdraw(number));
+            limiter.end(number, |budget, _| budget.withdraw(number));
         }
     }
 }

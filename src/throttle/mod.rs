@@ -18,6 +18,7 @@ mod fair_queue;
 mod history;
 mod limiter;
 mod retry_after;
+mod shared_pace;
 mod status;
 mod window_inference;
 
@@ -32,6 +33,7 @@ use self::counter::{PeriodCounter, TotalCounter};
 pub use self::fair_queue::FairnessKey;
 use self::limiter::{AcquireRequest, Limiter, Rejection};
 pub use self::retry_after::ResponseHead;
+pub use self::shared_pace::{KnownPace, LearnedPace, SharedPace, Turn};
 pub use self::status::{LimiterStatus, ThrottleStatus};
 pub use self::window_inference::Window;
 use crate::clock::Clock;
@@ -152,6 +154,19 @@ impl Throttle {
         self.0.wait_ms.store(millis(config.wait), Ordering::Relaxed);
         self.0.reads.limiter.reconfigure(fixed(config.reads));
         self.0.writes.limiter.reconfigure(fixed(config.writes));
+    }
+
+    /// Keeps one pace with other machines from now on. The daemon's own calls stay with this machine:
+    /// one of the machines makes them.
+    pub fn share(&self, [reads, writes]: [Arc<dyn SharedPace>; 2]) {
+        self.0.reads.limiter.share(reads);
+        self.0.writes.limiter.share(writes);
+    }
+
+    /// Follows what the other machines know.
+    pub fn heed(&self) {
+        self.0.reads.limiter.heed();
+        self.0.writes.limiter.heed();
     }
 
     /// Makes a reservation for a local request.
@@ -322,9 +337,12 @@ impl CountedLimiter {
     }
 
     fn status(&self, now: Duration, wall_offset: Duration) -> LimiterStatus {
+        let known = self.limiter.known();
         let state = self.limiter.state();
         let day = self.day.get(now + wall_offset);
-        let paused = state.budget.paused_until(now).map(|until| until.saturating_sub(now));
+        let told = known.as_ref().map(|known| known.paused_until).filter(|until| *until > now);
+        let paused =
+            state.budget.paused_until(now).max(told).map(|until| until.saturating_sub(now));
         let status = LimiterStatus {
             paused_ms: paused.map(millis),
             waiting: state.queue.len() as u64,
@@ -338,6 +356,7 @@ impl CountedLimiter {
             replayed: self.replayed.get(),
             refused: self.refused.get(),
             waited_ms: self.waited_ms.get(),
+            paced_by: status::paced_by(known.as_ref()).to_owned(),
             ..LimiterStatus::default()
         };
         status.described(state.budget.scope())

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::Scope;
+use super::shared_pace::KnownPace;
 
 /// How fast requests may be sent to a host. Fields are added, never renamed or removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,19 @@ pub struct LimiterStatus {
     pub refused: u64,
     /// Time that requests have waited since the start.
     pub waited_ms: u64,
+    /// Which machine decides when a request is sent: `machine` (this one alone), `fleet`, or `share`:
+    /// this one by its share of the common pace, while it is cut off from the fleet.
+    #[serde(default)]
+    pub paced_by: String,
+}
+
+/// Returns who paces, as [`LimiterStatus::paced_by`] says it.
+pub(super) fn paced_by(known: Option<&KnownPace>) -> &'static str {
+    match known.filter(|known| !known.pace.windows.is_empty()) {
+        None => MACHINE,
+        Some(known) if known.is_apart => SHARE,
+        Some(_) => FLEET,
+    }
 }
 
 impl LimiterStatus {
@@ -73,6 +87,11 @@ impl LimiterStatus {
                 format!("{} ({origin})", self.windows.join(" and "))
             }
         };
+        match self.paced_by.as_str() {
+            FLEET => state += ", paced by the fleet",
+            SHARE => state += ", by a share while cut off from the fleet",
+            _ => {}
+        }
         if self.waiting > 0 {
             state += &format!(", {} waiting", self.waiting);
         }
@@ -82,6 +101,11 @@ impl LimiterStatus {
         state
     }
 }
+
+/// [`LimiterStatus::paced_by`]
+const MACHINE: &str = "machine";
+const FLEET: &str = "fleet";
+const SHARE: &str = "share";
 
 /// [`LimiterStatus::paced`] while no request is paced.
 const NOTHING: &str = "nothing";

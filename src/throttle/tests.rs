@@ -1,5 +1,6 @@
 //! The handle with a manual clock and made-up responses.
 
+mod shared;
 mod simulation;
 
 use std::pin::pin;

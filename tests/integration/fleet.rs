@@ -343,7 +343,7 @@ async fn an_account_with_codes_logs_in_while_cut_off_only_where_that_is_configur
 }
 
 /// Starts two members, which have the session of one login.
-async fn two_members(upstream: &Simulator, engine: &FleetEngine) -> (Daemon, Daemon) {
+pub(crate) async fn two_members(upstream: &Simulator, engine: &FleetEngine) -> (Daemon, Daemon) {
     let first = member(upstream, engine, "first").run().await;
     first.session_until(is_ready).await;
     let second = member(upstream, engine, "second").run().await;
@@ -353,7 +353,7 @@ async fn two_members(upstream: &Simulator, engine: &FleetEngine) -> (Daemon, Dae
 }
 
 /// A member whose times are a tenth of the real ones.
-pub fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonSetup {
+pub(crate) fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonSetup {
     let (engine, name) = (EngineUrl::parse(&engine.url()).unwrap(), name.to_owned());
     daemon(upstream).set(|config: &mut Config| {
         config.fleet.engine = Some(engine);
@@ -364,13 +364,13 @@ pub fn member(upstream: &Simulator, engine: &FleetEngine, name: &str) -> DaemonS
 }
 
 /// The real program on a machine of its own.
-pub fn machine(upstream: &Simulator, engine: &FleetEngine) -> ProcessSetup {
+pub(crate) fn machine(upstream: &Simulator, engine: &FleetEngine) -> ProcessSetup {
     let setup = ProcessSetup::new(upstream).set("NEXUDUS_PROXY_FLEET_ENGINE", &engine.url());
     std::fs::write(setup.home().join("handed/nexudus-fleet-key"), "5e".repeat(32)).unwrap();
     setup
 }
 
-pub fn is_ready(status: &SessionStatus) -> bool {
+pub(crate) fn is_ready(status: &SessionStatus) -> bool {
     status.state == SessionState::Ready
 }
 

@@ -34,6 +34,12 @@ mod durable_tokens;
 mod fleet;
 #[cfg(feature = "fleet")]
 mod fleet_clients;
+#[cfg(feature = "fleet")]
+mod fleet_network;
+#[cfg(feature = "fleet")]
+mod fleet_operations;
+#[cfg(feature = "fleet")]
+mod fleet_pace;
 mod forward_accounts;
 mod forward_attacks;
 mod forward_proxy;

@@ -43,6 +43,7 @@ fn case() -> Case {
             intents: &[],
             refused: Box::leak(Box::default()),
             attempts: Some((fence(10), attempts)),
+            is_password_refused: false,
             has_password: true,
             due: Duration::from_secs(400),
             patience: LATE,
@@ -169,6 +170,23 @@ fn a_new_fleet_may_log_in() {
 fn a_refused_password_is_tried_by_no_member_again() {
     let refused = Attempts { epoch: fence(10), tries: 1, refused: true, dead: Fence::ZERO };
     case().refused(&[20]).attempts(21, refused).is(Decision::Blocked(Block::PasswordSpent));
+}
+
+#[test]
+fn a_later_pair_does_not_take_a_refusal_back() {
+    let refused = Attempts { epoch: fence(10), tries: 1, refused: true, dead: Fence::ZERO };
+    let blocked = Decision::Blocked(Block::PasswordSpent);
+    // The pair of generation 20 came of a refresh token that was out when the password was refused.
+    case().refused(&[20]).attempts(15, refused).is(blocked);
+    let of_an_older_epoch = Attempts { epoch: fence(9), ..refused };
+    case().refused(&[20]).attempts(15, of_an_older_epoch).is(Decision::Password);
+}
+
+#[test]
+fn a_refusal_that_only_this_member_knows_of_counts() {
+    let blocked = Decision::Blocked(Block::PasswordSpent);
+    case().refused(&[20]).with(|view| view.is_password_refused = true).is(blocked);
+    case().with(|view| view.is_password_refused = true).is(Decision::Refresh(fence(20)));
 }
 
 #[test]

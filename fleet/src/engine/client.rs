@@ -48,7 +48,12 @@ pub struct Engine {
 
 /// Something changed in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hint;
+pub enum Hint {
+    /// A record, which a poll reads.
+    Records,
+    /// A pause or the windows, which [`Call::Pace`] reads too.
+    Pace,
+}
 
 /// What an engine says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,15 +164,16 @@ impl Engine {
         link.connect().await?;
         let Some(connection) = &mut link.connection else { return Err(ConnectError::Timeout) };
         connection.redis.subscribe(channel).await.map_err(ConnectError::Greeting)?;
-        // One hint waits at most: more of them say nothing more.
-        let (hints, receiver) = mpsc::channel(1);
+        // A few hints wait at most: more of them say nothing more.
+        let (hints, receiver) = mpsc::channel(8);
         tokio::spawn(async move {
             while let Some(push) = pushed.recv().await {
                 if push.kind == PushKind::Disconnection || hints.is_closed() {
                     break;
                 }
                 if push.kind == PushKind::Message {
-                    let _full = hints.try_send(Hint);
+                    let is_pace = push.data.last().is_some_and(says_pace);
+                    let _full = hints.try_send(if is_pace { Hint::Pace } else { Hint::Records });
                 }
             }
             drop(link);
@@ -277,8 +283,9 @@ impl Link {
 
     /// Drops the connection, and spreads the next attempts of many members.
     fn failed(&mut self) {
-        self.connection = None;
         let (first, longest) = self.options.timing.retry;
+        // One that was open, as after a restart of the engine, is opened again soon.
+        let first = if self.connection.take().is_some() { first / 8 } else { first };
         let wait = (first * 2_u32.saturating_pow(self.failures.min(16))).min(longest);
         self.failures += 1;
         self.not_before = Some(Instant::now() + wait.mul_f64(jitter()));
@@ -302,6 +309,11 @@ impl Link {
             }
         }
     }
+}
+
+/// Says whether the message of a hint is of `pace.lua`.
+fn says_pace(message: &Value) -> bool {
+    matches!(message, Value::BulkString(bytes) if bytes == b"pace")
 }
 
 fn gone() -> RedisError {

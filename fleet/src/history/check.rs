@@ -33,6 +33,10 @@ struct State {
     revoked: BTreeMap<String, Revocation>,
     /// Epochs whose password was refused.
     refused: BTreeMap<Fence, Refusal>,
+    /// Who was told in which epoch that the password is refused, also while it was cut off, and when.
+    told: BTreeMap<(MemberId, Fence), Duration>,
+    /// Since when each member is connected.
+    back: BTreeMap<MemberId, Duration>,
     /// When each member was last cut off or down.
     apart: BTreeMap<MemberId, Duration>,
     tried_apart: BTreeSet<(MemberId, Fence)>,
@@ -120,6 +124,7 @@ impl Check<'_> {
 
     fn connected(&mut self, at: Duration, member: MemberId) {
         self.state.connected.insert(member);
+        self.state.back.insert(member, at);
         // A member that is back writes again what it knows.
         for revocation in self.state.revoked.values_mut() {
             if revocation.known.contains(&member) {
@@ -132,6 +137,8 @@ impl Check<'_> {
         let state = &mut self.state;
         state.connected.remove(&member);
         state.apart.insert(member, at);
+        state.back.remove(&member);
+        state.told.retain(|(to, _), told| *to != member || at > *told + TOLD);
         // A refusal that its member had no time to write down is known to none.
         let resolved = &state.resolved;
         state.refused.retain(|_, one| {
@@ -178,6 +185,10 @@ impl Check<'_> {
             (None, Some(_)) => self.tried(fact.at, *member, *epoch),
             (None, None) if !self.state.tried_apart.insert((*member, *epoch)) => {
                 self.broken(6, fact.at, format!("member {member} tried twice in epoch {epoch}"));
+            }
+            (None, None) if self.state.told.contains_key(&(*member, *epoch)) => {
+                let what = format!("member {member} tried a password that it knew to be refused");
+                self.broken(6, fact.at, what);
             }
             // The chain is the member's own, and so is its refresh token.
             (_, None) => {}
@@ -235,7 +246,14 @@ impl Check<'_> {
 
     /// A password under a lease: one at a time, and none after a refusal.
     fn tried(&mut self, at: Duration, member: MemberId, epoch: Fence) {
-        if self.state.refused.contains_key(&epoch) {
+        // A member that was told while it was cut off tells the others when it is back.
+        let state = &self.state;
+        let is_known =
+            state.told.iter().filter(|((_, of), _)| *of == epoch).any(|((to, _), told)| {
+                let since = state.back.get(to).map(|since| *since.max(told));
+                *to == member || since.is_some_and(|since| at > since + REWRITTEN)
+            });
+        if is_known || state.refused.contains_key(&epoch) {
             self.broken(6, at, format!("member {member} tried a password that was refused"));
         }
         let other = self.state.posts.iter().find(|post| {
@@ -268,6 +286,13 @@ impl Check<'_> {
         post.is_open = false;
         post.ended = post.ended.max(Some(at));
         post.is_refused |= is_refused == Some(true);
+        let (member, epoch) = (post.member, post.epoch);
+        if is_refused == Some(true) && post.token.is_none() {
+            self.state.told.entry((member, epoch)).or_insert(at);
+        } else if is_refused.is_none() {
+            // The member died: with what it had no time to keep.
+            self.state.told.retain(|(to, _), told| *to != member || at > *told + TOLD);
+        }
         // What a member alone was told, the others may learn only when it is back.
         let is_known = post.intent.is_some() && self.state.connected.contains(&post.member);
         if is_refused == Some(true) && post.token.is_none() && is_known {

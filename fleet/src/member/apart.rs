@@ -76,12 +76,8 @@ impl Member {
             .password
             .as_ref()
             .is_some_and(|login| !login.needs_code || self.setup.partition_login);
-        let is_refused = self
-            .local
-            .attempts
-            .get()
-            .is_some_and(|(_, attempts)| attempts.epoch == epoch && attempts.refused);
-        is_accepted && is_alone && has_login && !is_refused && self.local.apart_tried != Some(epoch)
+        let is_untried = !self.is_password_refused() && self.local.apart_tried != Some(epoch);
+        is_accepted && is_alone && has_login && is_untried
     }
 
     fn ask_apart(
@@ -106,6 +102,7 @@ impl Member {
         result: Result<Grant, GrantError>,
         now: Now,
     ) {
+        let is_password = self.local.apart.as_ref().is_none_or(|apart| apart.epoch != epoch);
         self.apart_phase = ApartPhase::Idle;
         self.apart_at = now.boot + self.setup.timing.retry.1;
         match result {
@@ -118,11 +115,17 @@ impl Member {
                     issued: self.engine_time(now),
                     lifetime: grant.lifetime.as_millis().try_into().unwrap_or(u64::MAX),
                     by_password: true,
+                    root: Fence::ZERO,
                 };
                 self.local.apart = Some(Apart { epoch, session });
                 self.notes.push(Note::Apart);
             }
-            Err(GrantError::Refused) => self.forget_refresh(),
+            Err(GrantError::Refused) => {
+                if is_password {
+                    self.know_refusal(epoch);
+                }
+                self.forget_refresh();
+            }
             Err(GrantError::Unanswered) => {
                 self.forget_refresh();
                 // The chain may exist at the issuer.
@@ -167,8 +170,21 @@ impl Member {
     }
 
     fn list_stray(&mut self, client_id: String, account: String) {
-        let (fence, name) = (self.local.seen, client_id.clone());
-        let stray = Stray { client_id, account };
+        // Another chain under the same client id may have ended since.
+        let fence = self.local.seen.max(self.local.set.stray_fence(&client_id).next());
+        self.note_stray(fence, Stray { client_id, account, ended: false });
+    }
+
+    /// Notes that strays have ended at the issuer.
+    pub(super) fn end_strays(&mut self, fence: Fence, client_ids: &[String]) {
+        let listed = self.local.set.strays().filter(|one| client_ids.contains(&one.client_id));
+        for stray in listed.cloned().collect::<Vec<_>>() {
+            self.note_stray(fence, Stray { ended: true, ..stray });
+        }
+    }
+
+    fn note_stray(&mut self, fence: Fence, stray: Stray) {
+        let name = stray.client_id.clone();
         self.local.set.raise_stray(&name, fence, stray.clone());
         self.put(Place::Set, &format!("{STRAY}{name}"), fence, &stray);
         self.changed();

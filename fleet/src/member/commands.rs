@@ -43,8 +43,24 @@ pub enum Command {
         /// Its id.
         id: String,
     },
+    /// The strays of these client ids have ended at the issuer.
+    EndStrays {
+        /// Their client ids.
+        client_ids: Vec<String>,
+    },
     /// Take this member off the list.
     Leave,
+}
+
+/// The chains of refresh tokens that a logout leaves at the issuer, by client id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chains {
+    /// The chain that members share.
+    pub shared: Vec<String>,
+    /// Of pairs that lost their commit.
+    pub spares: Vec<String>,
+    /// Chains of members that were cut off, this one's own too.
+    pub strays: Vec<String>,
 }
 
 impl Member {
@@ -64,14 +80,34 @@ impl Member {
             | Command::Lock
             | Command::Unlock
             | Command::PutClient { .. }
-            | Command::Revoke { .. } => self.commands.push_back(command),
+            | Command::Revoke { .. }
+            | Command::EndStrays { .. } => self.commands.push_back(command),
+        }
+    }
+
+    /// Returns the chains that this member knows of.
+    pub fn chains(&self) -> Chains {
+        let shared = self.local.session.get().map(|(_, session)| session.client_id.clone());
+        let lost = self.local.lost.as_ref().map(|(_, session)| session.client_id.clone());
+        let spares = self.engine.spares.iter().map(|(_, spare)| spare.session.client_id.clone());
+        let own = self.local.apart.as_ref().map(|apart| apart.session.client_id.clone());
+        let strays = self.local.set.strays().map(|stray| stray.client_id.clone());
+        let unique = |mut ids: Vec<String>| {
+            ids.sort();
+            ids.dedup();
+            ids
+        };
+        Chains {
+            shared: shared.into_iter().collect(),
+            spares: spares.chain(lost).collect(),
+            strays: unique(strays.chain(own).collect()),
         }
     }
 
     /// Performs the first command under the fence that was drawn for it.
     pub(super) fn command_drawn(&mut self, fence: Fence, now: Now) {
         self.see(fence);
-        let Some(command) = self.commands.pop_front() else { return };
+        let Some(command) = self.commands.pop_front() else { return self.tell_refusal(fence) };
         match command {
             Command::Logout => {
                 self.local.epoch.raise(fence, Epoch::Logout);
@@ -97,6 +133,7 @@ impl Member {
                 self.local.set.raise(&id, Entry::Revoked(fence, tombstone));
                 self.put(Place::Set, &format!("{CLIENT}{id}"), fence, &tombstone);
             }
+            Command::EndStrays { client_ids } => self.end_strays(fence, &client_ids),
             Command::Login { .. } | Command::Bring { .. } | Command::Renew | Command::Leave => {}
         }
         self.changed();

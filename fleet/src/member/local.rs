@@ -24,6 +24,10 @@ pub struct Local {
     pub lock: Register<Lock>,
     /// Tries of the password.
     pub attempts: Register<Attempts>,
+    /// The epoch in which this member knows that the password was refused. A newer record of attempts,
+    /// by a member that did not know, does not take that back.
+    #[serde(default)]
+    pub refused_in: Option<Fence>,
     /// Clients and strays.
     pub set: RecordSet,
     /// A pair that lost its commit and is not yet a spare in the engine.

@@ -23,6 +23,7 @@
 //! | `reading.rs` | what the engine says, and what is written again |
 //! | `contact.rs` | when the engine was last known to be current |
 //! | `apart.rs` | the chain of a member that is cut off |
+//! | `refusal.rs` | a refused password, which no newer record takes back |
 //! | `commands.rs` | what a person asks for |
 //! | `local.rs` | what survives a restart |
 
@@ -32,6 +33,7 @@ mod contact;
 mod held;
 mod local;
 mod reading;
+mod refusal;
 mod spending;
 mod types;
 mod work;
@@ -39,7 +41,7 @@ mod work;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use self::commands::Command;
+pub use self::commands::{Chains, Command};
 pub use self::contact::Heard;
 use self::held::Held;
 pub use self::local::{Apart, Local};
@@ -75,6 +77,8 @@ pub struct Member {
     login_at: Duration,
     /// The pair of a login that was proved elsewhere.
     brought: Option<Session>,
+    /// The epoch that the last try of the password belongs to.
+    tried_in: Fence,
     /// The attempts before a login that a person gave.
     login_before: Option<Attempts>,
     /// No lease before.
@@ -149,6 +153,7 @@ impl Member {
             login_wanted: false,
             login_at: Duration::ZERO,
             brought: None,
+            tried_in: Fence::ZERO,
             login_before: None,
             work_at: Duration::ZERO,
             failures: 0,
@@ -156,6 +161,7 @@ impl Member {
             apart_at: Duration::ZERO,
             notes: vec![],
         };
+        member.read_refusal();
         member.hold(false, now);
         member.remember_contact(now);
         member
@@ -276,7 +282,8 @@ impl Member {
             self.in_flight = Some(InFlight::Queued);
             return Some(call.clone());
         }
-        if is_saved && !self.commands.is_empty() && !self.engine.is_away {
+        let wants_fence = !self.commands.is_empty() || self.has_untold_refusal();
+        if is_saved && wants_fence && !self.engine.is_away {
             self.in_flight = Some(InFlight::Command);
             return Some(Call::Draw { seen: self.local.seen });
         }

@@ -217,9 +217,12 @@ impl Member {
     /// Keeps a pair that a newer one overtook before it was committed, if a password brought it: the
     /// issuer may have given it later than the one in the record.
     fn overtaken(&mut self, own: Option<(Fence, Session)>) {
+        // Its commit may have arrived unheard: then the pair that overtook it can come of it.
+        let root = self.local.session.get().map(|(_, newer)| newer.root);
         if let Some((fence, session)) = own
             && self.local.is_uncommitted
             && session.by_password
+            && root != Some(fence)
         {
             self.local.lost = Some((fence, session));
             self.offer_spare();
@@ -260,6 +263,7 @@ impl Member {
         if !is_same("attempts") {
             let stored = snapshot.registers.get("attempts");
             let merge = self.local.attempts.merge(&self.setup.keys, "attempts", stored);
+            self.read_refusal();
             if let (Merge::Reassert, Some((fence, attempts))) = (merge, self.local.attempts.get()) {
                 let attempts: Attempts = *attempts;
                 self.put(Place::Registers, "attempts", fence, &attempts);

@@ -4,6 +4,8 @@ use super::apart::ApartPhase;
 use super::work::{Phase, Settle, Then};
 use super::{Action, Grant, GrantError, Member, Note, Now, Redemption, Save};
 use crate::call::Place;
+use crate::decide::OpenIntent;
+use crate::fence::Fence;
 use crate::lease::Lease;
 use crate::record::{Attempts, Epoch, Session, Spend};
 
@@ -12,6 +14,7 @@ impl Member {
         if let Phase::Intend { attempts: Some(attempts), .. } = &self.phase {
             let attempts = *attempts;
             self.local.attempts.raise(lease.fence(), attempts);
+            self.tried_in = attempts.epoch;
             self.changed();
         }
         let is_near = self.held.is_none_or(|held| now.boot >= held.near);
@@ -66,17 +69,19 @@ impl Member {
                 (shared.unwrap_or_else(|| self.setup.client_id.clone()), None)
             }
             Spend::Refresh(generation) => {
-                let record = shared.filter(|(fence, _)| *fence == generation);
-                let spare = || {
-                    let found = self.engine.spares.iter().find(|(fence, _)| *fence == generation);
-                    found.map(|(fence, spare)| (*fence, &spare.session))
-                };
-                let (_, session) = record.or_else(spare)?;
+                let session = self.session_of(generation)?;
                 (session.client_id.clone(), Some(session.refresh.clone()?))
             }
         };
         let starts_before = lease.deadline().saturating_sub(self.setup.timing.spend_margin);
         Some(Redemption { client_id, refresh, is_apart: false, starts_before })
+    }
+
+    /// Returns the record's pair of this generation, or the spare.
+    fn session_of(&self, generation: Fence) -> Option<&Session> {
+        let record = self.local.session.get().filter(|(fence, _)| *fence == generation);
+        let spare = || self.engine.spares.iter().find(|(fence, _)| *fence == generation);
+        record.map(|(_, session)| session).or_else(|| spare().map(|(_, spare)| &spare.session))
     }
 
     pub(super) fn redeemed(&mut self, result: Result<Grant, GrantError>, now: Now) {
@@ -88,6 +93,7 @@ impl Member {
         match (result, spend) {
             (Ok(grant), _) => self.issued(lease, spend, grant, now),
             (Err(GrantError::Unanswered), _) => {
+                self.supersede(lease, spend);
                 self.unresolved.insert(fence);
                 self.login_before = None;
                 self.failures = self.failures.saturating_add(1);
@@ -107,10 +113,30 @@ impl Member {
             }
             (Err(GrantError::Refused), Spend::Password) => {
                 // The intent stays open until the refusal is in the engine: a member that dies
-                // between the two has then at least been about to try.
+                // between the two has then at least been about to try. The login of a person that is
+                // refused says nothing of the one before.
+                if self.login_before.is_none() {
+                    self.know_refusal(self.tried_in);
+                }
                 self.unresolved.insert(fence);
                 let then = Then::Again(Settle::PasswordRefused(fence));
                 self.phase = Phase::Release { lease, ends: None, then };
+            }
+        }
+    }
+
+    /// Ends this run's older open intents on the same thing: the newest one says as much, and an issuer
+    /// that is away for a day must not leave one for each try.
+    fn supersede(&mut self, lease: Lease, spend: Spend) {
+        let is_older = |intent: &&OpenIntent| {
+            intent.by.as_ref() == Some(&self.setup.me) && intent.spends == Some(spend)
+        };
+        let older = self.engine.intents.iter().filter(is_older).map(|intent| intent.fence);
+        let older: Vec<Fence> = older.filter(|fence| *fence != lease.fence()).collect();
+        for fence in older {
+            // Its outcome is as unknown as before: it ends without being resolved.
+            if self.unresolved.remove(&fence) {
+                self.end_intent(lease, fence);
             }
         }
     }
@@ -135,6 +161,10 @@ impl Member {
             issued: self.engine_time(now),
             lifetime: grant.lifetime.as_millis().try_into().unwrap_or(u64::MAX),
             by_password,
+            root: match spend {
+                Spend::Password => generation,
+                Spend::Refresh(of) => self.session_of(of).map_or(of, |session| session.root),
+            },
         };
         let begins_epoch = self.login_before.take().is_some() || self.local.epoch.get().is_none();
         let account = session.account.clone();
@@ -164,7 +194,7 @@ impl Member {
         // It was dated by this member's wall clock; all members go by the engine's.
         let age = now.wall.saturating_sub(session.issued);
         let issued = self.engine_time(now).saturating_sub(age);
-        let session = Session { issued, ..session };
+        let session = Session { issued, root: generation, ..session };
         if !self.local.session.raise(generation, session) {
             self.phase = Phase::Idle;
             return;

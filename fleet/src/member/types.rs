@@ -120,7 +120,7 @@ pub enum GrantError {
     Refused,
     /// Surely not processed: not sent, or throttled.
     NotSent,
-    /// No answer that says whether it was processed.
+    /// No answer that says whether it was processed: none at all, or one of a gateway.
     Unanswered,
 }
 

@@ -56,6 +56,11 @@ impl Member {
         self.phase == Phase::Idle
     }
 
+    /// Says whether this member holds the lease, as far as it knows.
+    pub fn holds_lease(&self) -> bool {
+        !matches!(self.phase, Phase::Idle | Phase::Acquire(_))
+    }
+
     pub(super) fn is_posting(&self) -> bool {
         matches!(self.phase, Phase::Posting { .. } | Phase::Post { .. })
     }
@@ -256,6 +261,8 @@ impl Member {
     fn view(&self, served: Fence, now: Now) -> View<'_> {
         let time = self.engine_time(now);
         let oldest = self.setup.timing.refresh_lifetime.as_millis();
+        // A spare from which the record's pair comes is spent.
+        let root = self.local.session.get().map(|(_, session)| session.root);
         let candidate = |generation, session: &Session| Candidate {
             generation,
             is_refreshable: session.refresh.is_some()
@@ -273,11 +280,13 @@ impl Member {
                 .engine
                 .spares
                 .iter()
+                .filter(|(fence, _)| root != Some(*fence))
                 .map(|(fence, spare)| candidate(*fence, &spare.session))
                 .collect(),
             intents: &self.engine.intents,
             refused: &self.refused,
             attempts: self.local.attempts.get().map(|(fence, attempts)| (fence, *attempts)),
+            is_password_refused: self.is_password_refused(),
             has_password: self.setup.password.is_some(),
             due: self.held.map_or(Duration::ZERO, |held| held.due),
             patience: self.held.map_or(Duration::ZERO, |held| held.patience),
@@ -301,7 +310,7 @@ impl Member {
     }
 
     /// Queues the end of an intent, behind what it must not outrun.
-    fn end_intent(&mut self, lease: Lease, intent: Fence) {
+    pub(super) fn end_intent(&mut self, lease: Lease, intent: Fence) {
         let (me, lease, ends) = (self.setup.me.clone(), lease.fence(), Some(intent));
         self.queue.push_back(Call::Release { me, lease, keeps_lease: true, ends });
     }
@@ -326,20 +335,22 @@ impl Member {
         let known = self.local.attempts.get().map(|(_, attempts)| *attempts).unwrap_or_default();
         let refused =
             if let Settle::PasswordRefused(intent) = settle { Some(intent) } else { None };
-        let is_refused = refused.is_some();
-        let before = self.login_before.take();
-        let settled = match before {
+        let settled = match self.login_before.take() {
             // The login of a person was refused: nothing changes for the one before.
-            Some(before) => before,
-            None if is_refused => Attempts { refused: true, ..known },
-            None => Attempts { tries: known.tries.saturating_sub(1), ..known },
+            Some(before) => Some(before),
+            // Another login has begun an epoch meanwhile: this try says nothing of it.
+            None if known.epoch != self.tried_in => None,
+            None if refused.is_some() => Some(Attempts { refused: true, ..known }),
+            None => Some(Attempts { tries: known.tries.saturating_sub(1), ..known }),
         };
-        self.write_attempts(lease, settled);
+        if let Some(settled) = settled {
+            self.write_attempts(lease, settled);
+        }
         if let Some(intent) = refused {
             self.end_intent(lease, intent);
         }
         self.give_back(lease, now);
-        if is_refused {
+        if self.is_password_refused() {
             self.blocked = Some(Block::PasswordSpent);
             self.notes.push(Note::Blocked(Block::PasswordSpent));
         }

@@ -120,6 +120,9 @@ fn a_member_that_is_cut_off_uses_what_it_has_in_hand_and_guesses_nothing() {
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Taken);
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Taken);
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Uncounted);
+    assert!(!quotas.wants_call(), "nothing is asked for that was refused");
+    quotas.returned();
+    assert_eq!(take(&mut quotas, DAY, 300), Verdict::Ask);
 }
 
 #[test]
@@ -142,5 +145,37 @@ fn a_counter_that_is_removed_leaves_the_engine_too() {
     quotas.remove("k");
     assert_eq!(asks(&mut quotas)[0].allowance.most(), 0);
     answer(&mut quotas, 0, 0, 0, 0);
+    assert!(!quotas.wants_call());
+}
+
+#[test]
+fn units_of_several_counters_are_used_all_or_none() {
+    let total = Allowance::Total(5);
+    let unit = |name, allowance| Units { name, allowance, amount: 1 };
+    let both = [unit("k/requests", total), unit("k/writes", DAY)];
+    let timing = Timing::default();
+    let mut quotas = Quotas::default();
+    assert_eq!(quotas.take_all(&both, ms(0), &timing), Err((0, Verdict::Ask)));
+    assert_eq!(quotas.next_call(), 1);
+    assert_eq!(asks(&mut quotas).len(), 2);
+    let answer = |granted| Counted { granted, span: Span { since: 1, taken: 1 }, left: ms(9_000) };
+    quotas.counted(&[answer(1), answer(0)], ms(0), HORIZON, &timing);
+
+    let spent = Verdict::Spent(Some(ms(9_000)));
+    assert_eq!(quotas.take_all(&both, ms(1), &timing), Err((1, spent)));
+    assert_eq!(quotas.take_all(&both[..1], ms(1), &timing), Ok(()), "its unit was kept");
+    assert!(!quotas.wants_call(), "nothing is asked for that would be refused");
+}
+
+#[test]
+fn a_look_tells_what_is_used_and_takes_nothing() {
+    let mut quotas = Quotas::default();
+    assert_eq!(quotas.used("k", ms(0)), None);
+    quotas.look("k", DAY, ms(0));
+    let asked = asks(&mut quotas);
+    assert_eq!((asked[0].wants, asked[0].owes), (0, 0));
+    answer(&mut quotas, 0, 7, 60_000, 0);
+    assert_eq!(quotas.used("k", ms(1)), Some((7, Some(ms(60_000)))));
+    assert_eq!(quotas.used("k", ms(60_000)), Some((0, None)));
     assert!(!quotas.wants_call());
 }

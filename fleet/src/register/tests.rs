@@ -147,7 +147,11 @@ fn what_the_engine_lost_is_written_again() {
     let (keys, mut set) = (keys(), RecordSet::default());
     set.raise("a", client(3));
     set.raise("b", revoked(4, None));
-    set.raise_stray("x", fence(5), Stray { client_id: "c".into(), account: "a".into() });
+    set.raise_stray(
+        "x",
+        fence(5),
+        Stray { client_id: "c".into(), account: "a".into(), ended: false },
+    );
 
     let names = |again: Vec<(String, Stored)>| -> Vec<String> {
         again.into_iter().map(|(name, _)| name).collect()

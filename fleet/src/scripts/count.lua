@@ -33,6 +33,10 @@ local function span(name, limit, period, wants, owes, since, used)
     began = began == 0 and since or math.min(began, since)
     taken = math.max(taken, used)
   end
+  if began == 0 and wants + owes == 0 then
+    -- A look begins no span.
+    return { 0, '0', '0', 0 }
+  end
   if began == 0 then
     began = period == 0 and 1 or now_ms
     sweep()

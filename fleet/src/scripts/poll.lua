@@ -49,4 +49,20 @@ if last_known and tonumber(answered) + 1 < tonumber(number) then
   known = math.min(known, last_known)
 end
 redis.call('HSET', MEMBERS, me, text(now_ms) .. ' ' .. number .. ' ' .. known .. ' ' .. info)
-return snapshot(changed, same)
+
+-- The pauses and windows: a member that is not throttled itself hears of them here.
+local answer, paces, all_paces = snapshot(changed, same), {}, redis.call('HGETALL', PACE)
+for at = 1, #all_paces, 2 do
+  local lane = string.match(all_paces[at], '^till:(%a+)$')
+  if lane then
+    local left = (tonumber(all_paces[at + 1]) or 0) - now_ms
+    if left < 0 or left > 3600000 then
+      left = 0
+    end
+    paces[#paces + 1] = lane
+    paces[#paces + 1] = left
+    paces[#paces + 1] = redis.call('HGET', PACE, 'windows:' .. lane) or ''
+  end
+end
+answer[#answer + 1] = paces
+return answer

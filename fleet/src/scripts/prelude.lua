@@ -133,5 +133,6 @@ local function snapshot(registers, same)
   return {
     now_ms, registers, same, redis.call('HVALS', INTENTS), redis.call('HVALS', SPARES),
     redis.call('HGETALL', MEMBERS), redis.call('GET', REVISION) or '', behind(),
+    redis.call('HGET', LEASE, 'owner') or '',
   }
 end

@@ -35,6 +35,8 @@ impl Counts {
                 Span { since: held.since.min(known.since), taken: held.taken.max(known.taken) }
             }
             (Some(one), None) | (None, Some(one)) => one,
+            // A look begins no span.
+            (None, None) if ask.wants + ask.owes == 0 => return Counted::default(),
             (None, None) => Span { since: if period == 0 { 1 } else { now }, taken: 0 },
         };
         span.taken += ask.owes;

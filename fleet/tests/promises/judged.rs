@@ -108,6 +108,22 @@ fn a_refused_password_is_tried_again_only_if_its_member_had_no_time_to_tell() {
     assert_eq!(refused(false, 6), [6]);
 }
 
+#[test]
+fn a_member_that_was_told_while_it_was_cut_off_tries_no_more_and_tells_the_others() {
+    let apart =
+        |member, intent| What::Posted { request: 1, member, token: None, intent, epoch: fence(1) };
+    let told = [(0, What::Connected(1)), (1, apart(0, None)), (2, ended(1, true))];
+    let tries = |at: u64, by: u32| [(at, intended(by, 6)), (at, posted(2, by, None, 6))];
+    let back = |at: u64| (at, What::Connected(0));
+    assert_eq!(broken(&[&told[..], &[back(20)], &tries(21, 0)].concat()), [6]);
+    assert_eq!(broken(&[&told[..], &tries(900, 1)].concat()), NONE);
+    assert_eq!(broken(&[&told[..], &[back(20)], &tries(29, 1)].concat()), NONE);
+    assert_eq!(broken(&[&told[..], &[back(20)], &tries(31, 1)].concat()), [6]);
+    // It died before it could keep what it was told.
+    let died = (3, What::Ended { request: 1, is_refused: None });
+    assert_eq!(broken(&[&told[..], &[died, back(20)], &tries(31, 0)].concat()), NONE);
+}
+
 fn served_after(loss: &[(u64, What)], at: u64) -> Vec<u8> {
     let begun = [
         (0, What::Connected(0)),

@@ -198,6 +198,8 @@ impl Store {
                 .collect(),
             revision: self.revision_text(),
             behind: self.behind(ms),
+            lease: self.lease.as_ref().map(|(owner, ..)| owner.clone()),
+            paces: BTreeMap::new(),
         }
     }
 

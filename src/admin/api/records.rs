@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::clients::{self, Budget, BudgetStatus, ClientPolicy, Metered};
+use crate::fleet::EndedChains;
 
 /// An element of `GET /v1/clients`: a named client with its limits, never its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +154,20 @@ pub struct LogoutResult {
     pub kept_key: Option<PathBuf>,
     /// Why no keychain was looked into, if that is so.
     pub no_keychain: Option<String>,
+    /// How many refresh tokens of a fleet were deleted at Nexudus, if that was asked for.
+    #[serde(default)]
+    pub revoked: Option<usize>,
+    /// The chains that these belonged to.
+    #[serde(default)]
+    pub chains: Option<EndedChains>,
+    /// Why refresh tokens of a fleet are left at Nexudus.
+    #[serde(default)]
+    pub not_revoked: Option<String>,
 }
+
+/// `POST /v1/logout` where the daemon of a fleet also deletes the fleet's refresh tokens at Nexudus: only its
+/// members know of them all.
+pub const REVOKING_LOGOUT: &str = "/v1/logout?revoke=true";
 
 /// An element of `GET /v1/config`: a key with its value in effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

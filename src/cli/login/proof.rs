@@ -106,7 +106,9 @@ pub(super) fn login_error(denied: LoginRejection, with_code: bool, tries: u32) -
         LoginRejection::Token(Refusal::TotpRequired) => LoginError::CodeNeeded,
         LoginRejection::Token(Refusal::PasswordReset) => LoginError::PasswordReset,
         LoginRejection::Token(Refusal::Ambiguous(cause)) => LoginError::Ambiguous(cause),
-        LoginRejection::Token(Refusal::Transient { cause, .. }) => LoginError::Unreachable(cause),
+        LoginRejection::Token(
+            Refusal::Transient { cause, .. } | Refusal::Unavailable { cause, .. },
+        ) => LoginError::Unreachable(cause),
     }
 }
 

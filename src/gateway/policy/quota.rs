@@ -23,10 +23,10 @@ pub(in crate::gateway) fn count(
     let ClientIdentity::Client(client) = client else { return Ok(None) };
     match client.consume(of) {
         Ok(()) => Ok(None),
-        Err(QuotaError::Unreserved) => {
+        Err(QuotaError::Unreserved(call)) => {
             let client = client.clone();
             // Boxed, because few requests come here.
-            Ok(Some(Box::pin(async move { Ok(client.consume_reserved(of).await?) })))
+            Ok(Some(Box::pin(async move { Ok(client.consume_reserved(of, call).await?) })))
         }
         Err(error) => Err(error.into()),
     }

@@ -55,6 +55,10 @@ impl<I: Issuer> FleetIssuer<I> {
             Err(TokenError::Ambiguous(cause)) => {
                 Err(self.failed(FetchError::transient(cause, None).error, RedeemError::Unanswered))
             }
+            Err(TokenError::Unavailable { retry_after, cause }) => {
+                let error = FetchError::transient(cause, retry_after).error;
+                Err(self.failed(error, RedeemError::Unanswered))
+            }
             Err(TokenError::Transient { retry_after, cause }) => {
                 let error = FetchError::transient(cause, retry_after).error;
                 Err(self.failed(error, RedeemError::NotSent))
@@ -84,6 +88,9 @@ impl<I: Issuer> FleetIssuer<I> {
                 failure.error.error,
                 match failure.fate {
                     LoginFate::NotOffered => RedeemError::NotSent,
+                    // Each member that is cut off has one try. Of the fleet's tries an outage costs none.
+                    LoginFate::Unanswered if !wanted.is_apart => RedeemError::NotSent,
+                    LoginFate::Unanswered => RedeemError::Unanswered,
                     LoginFate::Unknown => RedeemError::Unanswered,
                     LoginFate::Refused => RedeemError::Refused,
                 },

@@ -63,6 +63,12 @@ impl<I: Issuer> TokenFetch<I> {
                 self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
                 return Err(LoginFailure::not_offered(FetchError::transient(cause, retry_after)));
             }
+            // A gateway that fails does not judge the password, and an outage must not block the login.
+            Err(TokenError::Unavailable { retry_after, cause }) => {
+                self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
+                let error = FetchError::transient(cause, retry_after);
+                return Err(LoginFailure { error, fate: LoginFate::Unanswered });
+            }
             // Nexudus does not say which of the two was wrong, and a code is not offered twice.
             Err(TokenError::Refused | TokenError::TotpRequired) if code.digits().is_some() => {
                 BlockReason::CodeRejected
@@ -255,6 +261,8 @@ pub(crate) struct LoginFailure {
 pub(crate) enum LoginFate {
     /// Nexudus has not judged the login.
     NotOffered,
+    /// A gateway responded in Nexudus's place: most likely Nexudus has not judged the login.
+    Unanswered,
     /// Nexudus may have judged the login.
     Unknown,
     /// Nexudus has refused the login.

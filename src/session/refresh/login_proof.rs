@@ -74,6 +74,9 @@ fn name_nexudus(error: TokenError) -> TokenError {
         TokenError::Transient { retry_after, cause } => {
             TokenError::Transient { retry_after, cause: named(cause) }
         }
+        TokenError::Unavailable { retry_after, cause } => {
+            TokenError::Unavailable { retry_after, cause: named(cause) }
+        }
         other @ (TokenError::Refused | TokenError::TotpRequired | TokenError::PasswordReset) => {
             other
         }

@@ -33,7 +33,7 @@ impl BodyError {
     ) -> TokenError {
         match self {
             Self::Lost(error) => lost(&error),
-            Self::TooLarge => TokenError::Transient {
+            Self::TooLarge => TokenError::Unavailable {
                 retry_after,
                 cause: Cause::new("the token endpoint sent more than 256 KiB"),
             },

@@ -242,9 +242,10 @@ impl<I: Issuer> TokenFetch<I> {
                 Ok(None)
             }
             Err(TokenError::Ambiguous(cause)) => Err(FetchError::transient(cause, None)),
-            Err(TokenError::Transient { retry_after, cause }) => {
-                Err(FetchError::transient(cause, retry_after))
-            }
+            Err(
+                TokenError::Transient { retry_after, cause }
+                | TokenError::Unavailable { retry_after, cause },
+            ) => Err(FetchError::transient(cause, retry_after)),
         }
     }
 

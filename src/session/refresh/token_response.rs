@@ -35,8 +35,16 @@ pub enum TokenError {
     PasswordReset,
     /// Nexudus may have checked what was offered, which may be wrong.
     Ambiguous(Cause),
-    /// Nexudus did not check what was offered, or the response is nonsense.
+    /// Nexudus did not check what was offered.
     Transient {
+        /// When to come back, if the response says so.
+        retry_after: Option<Duration>,
+        /// The reason.
+        cause: Cause,
+    },
+    /// A gateway responded in Nexudus's place, or the response is nonsense: a refresh token may be
+    /// spent, and its successor lost.
+    Unavailable {
         /// When to come back, if the response says so.
         retry_after: Option<Duration>,
         /// The reason.
@@ -71,11 +79,16 @@ pub(crate) fn parse(response: &TokenResponse<'_>) -> Result<TokenGrant, TokenErr
         retry_after: response.retry_after,
         cause: Cause::new(cause),
     };
+    let unavailable = |cause: &str| TokenError::Unavailable {
+        retry_after: response.retry_after,
+        cause: Cause::new(cause),
+    };
     let status = response.status;
     Err(match status.as_u16() {
         200..=299 => {
             let issued = fields.as_ref().and_then(parse_grant);
-            return issued.ok_or_else(|| passing("the token endpoint's response holds no token"));
+            let no_token = "the token endpoint's response holds no token";
+            return issued.ok_or_else(|| unavailable(no_token));
         }
         // A firewall's page, such as CloudFront's "Request blocked".
         403 if is_html(response.body) => {
@@ -86,11 +99,11 @@ pub(crate) fn parse(response: &TokenResponse<'_>) -> Result<TokenGrant, TokenErr
         )),
         400 | 401 | 403 => TokenError::Refused,
         409 | 429 => passing("the token endpoint asks to slow down"),
-        502..=504 => passing(&format!("the token endpoint is not available ({status})")),
+        502..=504 => unavailable(&format!("the token endpoint is not available ({status})")),
         500..=599 => TokenError::Ambiguous(Cause::new(format!(
             "the token endpoint failed ({status}), which may also mean a wrong login"
         ))),
-        _ => passing(&format!("the token endpoint gave an unexpected response ({status})")),
+        _ => unavailable(&format!("the token endpoint gave an unexpected response ({status})")),
     })
 }
 

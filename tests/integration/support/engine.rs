@@ -107,7 +107,7 @@ impl FleetEngine {
     }
 
     /// Gives a command as the engine's operator, and returns the answer as it came.
-    pub async fn ask(&self, line: &str) -> Vec<u8> {
+    pub async fn give(&self, line: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes()).await.unwrap();
         let mut answer = vec![];
@@ -119,7 +119,7 @@ impl FleetEngine {
 
     /// Gives a command whose answer is a list.
     pub async fn list(&self, line: &str) -> Vec<Vec<u8>> {
-        let answer = self.ask(line).await;
+        let answer = self.give(line).await;
         let mut rest = answer.as_slice();
         let mut number = |mark: u8, skipped: usize| {
             rest = &rest[skipped..];
@@ -138,6 +138,27 @@ impl FleetEngine {
             skipped = size + 2;
         }
         items
+    }
+
+    /// Returns how many scripts it has run: each call of a member is one.
+    pub async fn scripts(&self) -> u64 {
+        let told = self.ask("INFO commandstats").await;
+        let line = told.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+
+    /// Returns the names of its keys.
+    pub async fn keys(&self) -> String {
+        self.ask("KEYS *").await
+    }
+
+    /// Sends a command and returns all that is told before the connection is closed.
+    async fn ask(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        told
     }
 
     fn end(&mut self) {

@@ -211,9 +211,14 @@ impl Daemon {
 
     /// Returns the metrics as a scraper gets them.
     pub async fn metrics(&self) -> String {
+        self.admin_text("/metrics").await
+    }
+
+    /// Returns the response to a GET on the admin socket, head and body.
+    pub async fn admin_text(&self, path: &str) -> String {
         let socket = Paths::rooted_at(self.home()).admin_socket();
         let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-        let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

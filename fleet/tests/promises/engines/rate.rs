@@ -1,12 +1,13 @@
 //! One rate for all members, on both engines.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use shared_session::call::{Call, Reply};
-use shared_session::engine::Engine;
+use shared_session::engine::{Engine, Hint};
 use shared_session::fence::Fence;
 use shared_session::history::{Fact, Limits, What, check};
-use shared_session::pace::{Paced, Permit, Share, Window, Windows};
+use shared_session::pace::{LaneAsk, Paced, Permit, Share, Window, Windows};
 use shared_session::record::Incarnation;
 use shared_session::timing::Timing;
 
@@ -16,14 +17,18 @@ use super::server::{Program, Server};
 const HORIZON: Duration = Duration::from_millis(100);
 
 fn windows(version: u64, limit: u32, period: Duration) -> Windows {
-    Windows { version, windows: vec![Window { limit, period }] }
+    Windows { version, windows: vec![Window { limit, period }], scope: "/a/*".to_owned() }
 }
 
 async fn pace(engine: &mut Engine, name: &str, wants: u32, windows: Windows) -> Paced {
-    let (me, pause) = (Incarnation::named(name), Duration::ZERO);
-    let call = Call::Pace { me, wants, pause, windows, horizon: HORIZON };
+    told(engine, name, LaneAsk { wants, windows, ..LaneAsk::default() }).await
+}
+
+async fn told(engine: &mut Engine, name: &str, ask: LaneAsk) -> Paced {
+    let (me, lanes) = (Incarnation::named(name), vec![LaneAsk { lane: "reads".to_owned(), ..ask }]);
+    let call = Call::Pace { me, lanes, horizon: HORIZON };
     let Reply::Paced(paced) = engine.call(&call).await.unwrap() else { panic!("no pace") };
-    paced
+    paced.into_iter().next().unwrap()
 }
 
 #[tokio::test]
@@ -32,14 +37,52 @@ async fn a_pause_and_the_newest_windows_are_shared() {
         let server = Server::start(program).await;
         let mut engine = server.engine();
         let (old, new) = (windows(1, 5, HORIZON * 50), windows(2, 9, HORIZON * 50));
-        let (me, pause) = (Incarnation::named("a"), Duration::from_secs(30));
-        let told = Call::Pace { me, wants: 1, pause, windows: new.clone(), horizon: HORIZON };
-        engine.call(&told).await.unwrap();
+        let mut hints = Engine::hints(server.options()).await.unwrap();
+        let (windows, pause) = (new.clone(), Duration::from_secs(30));
+        told(&mut engine, "a", LaneAsk { wants: 1, pause, windows, ..LaneAsk::default() }).await;
 
         let other = pace(&mut engine, "b", 3, old).await;
 
-        assert_eq!((other.windows, other.slots), (new, 0), "{program:?}");
+        assert_eq!((other.windows, other.slots), (new.clone(), 0), "{program:?}");
+        assert_eq!(hints.recv().await, Some(Hint::Pace), "the others look at once");
+        assert_eq!(polled(&mut engine, "c").await["reads"].1, new, "or with their next poll");
         assert!(other.pause > Duration::from_secs(25) && other.pause <= pause_of(30));
+    }
+}
+
+async fn polled(engine: &mut Engine, name: &str) -> BTreeMap<String, (Duration, Windows)> {
+    let poll = Call::Poll {
+        me: Incarnation::named(name),
+        seen: Fence::ZERO,
+        has_reported: true,
+        have: [].into(),
+        info: stored(Fence::ZERO, name),
+        number: 1,
+        answered: 0,
+    };
+    let Reply::Polled(snapshot) = engine.call(&poll).await.unwrap() else { panic!("no snapshot") };
+    snapshot.paces
+}
+
+#[tokio::test]
+async fn lanes_are_paced_apart_in_one_call() {
+    for program in Program::ALL {
+        let server = Server::start(program).await;
+        let mut engine = server.engine();
+        let minute = |limit| windows(1, limit, Duration::from_secs(60));
+        let ask = |lane: &str, limit| LaneAsk {
+            lane: lane.to_owned(),
+            wants: 500,
+            windows: minute(limit),
+            ..LaneAsk::default()
+        };
+        let (me, lanes) = (Incarnation::named("a"), vec![ask("reads", 100), ask("writes", 40)]);
+        let call = Call::Pace { me, lanes, horizon: HORIZON };
+
+        let Reply::Paced(paced) = engine.call(&call).await.unwrap() else { panic!("no pace") };
+
+        let slots: Vec<_> = paced.iter().map(|lane| lane.slots).collect();
+        assert_eq!(slots, [100, 40], "{program:?}");
     }
 }
 
@@ -151,16 +194,7 @@ async fn the_share_of_a_member_that_is_cut_off_is_left_unused() {
         options.timing.cut_off = Duration::from_millis(1);
         let mut engine = Engine::new(options);
         for name in ["a", "b", "c", "d"] {
-            let poll = Call::Poll {
-                me: Incarnation::named(name),
-                seen: Fence::ZERO,
-                has_reported: true,
-                have: [].into(),
-                info: stored(Fence::ZERO, name),
-                number: 1,
-                answered: 0,
-            };
-            engine.call(&poll).await.unwrap();
+            polled(&mut engine, name).await;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         let minute = windows(1, 120, Duration::from_secs(60));

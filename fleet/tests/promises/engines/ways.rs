@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shared_session::call::{Call, CallError, Place, Reply};
 use shared_session::engine::{Engine, Options, acl};
 use shared_session::fence::Fence;
-use shared_session::pace::Windows;
+use shared_session::pace::{LaneAsk, Windows};
 use shared_session::quota::{Allowance, Ask, Span};
 use shared_session::record::Incarnation;
 use shared_session::register::Stored;
@@ -173,9 +173,12 @@ fn every_call(me: Incarnation, lease: Fence, stored: &Stored) -> [Call; 10] {
         Call::Release { me: me.clone(), lease, keeps_lease: false, ends: Some(lease) },
         Call::Pace {
             me: me.clone(),
-            wants: 5,
-            pause: Duration::ZERO,
-            windows: Windows::from_text("1 9/100,9/60000"),
+            lanes: vec![LaneAsk {
+                lane: "reads".to_owned(),
+                wants: 5,
+                pause: Duration::from_millis(1),
+                windows: Windows::from_text("1 9/100,9/60000"),
+            }],
             horizon: Duration::from_millis(500),
         },
         Call::Count {

@@ -9,7 +9,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use self::world::{Plan, World};
+use self::world::{Gateway, Plan, World};
 use crate::model::Defect;
 
 /// `SHARED_SESSION_SEEDS=100` runs as many seeds of each plan; three are for every day.
@@ -64,6 +64,24 @@ fn a_fleet_without_passwords_keeps_every_promise() {
 #[test]
 fn a_fleet_whose_primaries_die_keeps_every_promise() {
     holds(&Plan { primaries_die: true, ..Plan::default() });
+}
+
+#[test]
+fn a_fleet_behind_a_gateway_that_fails_keeps_every_promise() {
+    holds(&Plan { gateway: Gateway::Failing, ..Plan::default() });
+}
+
+/// Seed 38 had a refused password taken back by a pair of a refresh token, and by the record of a member
+/// that did not know.
+#[test]
+fn the_password_of_seed_38_is_tried_no_more_once_it_was_refused() {
+    let plan = Plan { password_changes: true, ..Plan::default() };
+    assert_eq!(World::run(&plan, 38), []);
+}
+
+#[test]
+fn the_checker_catches_a_fleet_that_believes_a_gateway() {
+    is_caught(&Plan { gateway: Gateway::Believed, ..Plan::default() });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use shared_session::secret::Secret;
 
 use super::issuer::{LIFETIME, Pair};
 use super::member::EPOCH;
-use super::world::{Job, World};
+use super::world::{Gateway, Job, World};
 
 impl World {
     pub(super) fn no_answer(&mut self, machine: usize, run: u64) {
@@ -97,7 +97,9 @@ impl World {
         let is_faulty = self.plan.faults && !self.is_healed;
         let (lost, twice) = (self.random.u8(..100) < 6, self.random.u8(..100) < 4);
         let mut result = None;
-        if !(is_faulty && lost && self.random.bool()) {
+        let gateway = self.gateway_fails(redemption);
+        let passes = gateway.is_none() || self.random.bool();
+        if passes && !(is_faulty && lost && self.random.bool()) {
             result = Some(self.ask_issuer(redemption));
             if is_faulty && twice {
                 self.ask_issuer(redemption);
@@ -109,7 +111,9 @@ impl World {
             None => Err(GrantError::Unanswered),
         };
         let is_lost = is_faulty && lost || answer == Err(GrantError::Unanswered);
-        let (wait, answer) = if is_lost {
+        let (wait, answer) = if let Some(failure) = gateway {
+            (self.issuer_delay(), Err(failure))
+        } else if is_lost {
             (Duration::from_secs(30), Err(GrantError::Unanswered))
         } else {
             (self.issuer_delay(), answer)
@@ -129,6 +133,23 @@ impl World {
             self.facts.push(Fact { at: self.at, what: What::Ended { request, is_refused } });
             self.at = at;
         }
+    }
+
+    /// Returns what a member makes of the response of a gateway, if one responds: after the issuer has
+    /// taken the request, or without having passed it on.
+    fn gateway_fails(&mut self, redemption: &Redemption) -> Option<GrantError> {
+        let fails = self.plan.gateway != Gateway::Sound && !self.is_healed;
+        if !(fails && self.random.u8(..100) < 25) {
+            return None;
+        }
+        // A password that was perhaps not looked at may be tried again, but once by a member on its own.
+        let is_refresh = redemption.refresh.is_some();
+        let is_believed = self.plan.gateway == Gateway::Believed && is_refresh;
+        Some(if is_believed || !is_refresh && !redemption.is_apart {
+            GrantError::NotSent
+        } else {
+            GrantError::Unanswered
+        })
     }
 
     pub(super) fn issuer_delay(&mut self) -> Duration {

@@ -33,6 +33,18 @@ pub(super) struct Plan {
     pub(super) throttled: bool,
     /// Durability is asked of a connection that wrote nothing.
     pub(super) waits_elsewhere: bool,
+    pub(super) gateway: Gateway,
+}
+
+/// What stands before the issuer and fails now and then, with or without having passed the request on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gateway {
+    /// Nothing.
+    Sound,
+    /// A gateway; its response tells nothing of the request.
+    Failing,
+    /// The same, but members take its response to a refresh for one that was not processed.
+    Believed,
 }
 
 impl Default for Plan {
@@ -47,6 +59,7 @@ impl Default for Plan {
             defect: Defect::None,
             throttled: false,
             waits_elsewhere: false,
+            gateway: Gateway::Sound,
         }
     }
 }

@@ -43,7 +43,7 @@ async fn an_answer_that_never_ends_is_cut() {
 
     let failure = refresh(&origin).await.unwrap_err();
 
-    assert!(matches!(failure, TokenError::Transient { .. }), "{failure:?}");
+    assert!(matches!(failure, TokenError::Unavailable { .. }), "{failure:?}");
 }
 
 #[tokio::test]

@@ -68,21 +68,22 @@ fn a_status_decides_where_the_body_says_nothing() {
         (403, r#"{"message":"no"}"#, "refused"),
         (403, page, "passing"),
         (403, "", "unclear"),
-        (404, "", "passing"),
-        (302, "", "passing"),
+        (404, "", "unavailable"),
+        (302, "", "unavailable"),
         (409, "", "passing"),
         (429, page, "passing"),
         (500, page, "unclear"),
         (501, "", "unclear"),
         (520, "", "unclear"),
-        (502, page, "passing"),
-        (503, "", "passing"),
-        (504, "", "passing"),
+        (502, page, "unavailable"),
+        (503, "", "unavailable"),
+        (504, "", "unavailable"),
     ] {
         let kind = match answered(status, body).unwrap_err() {
             TokenError::Refused => "refused",
             TokenError::Ambiguous(_) => "unclear",
             TokenError::Transient { .. } => "passing",
+            TokenError::Unavailable { .. } => "unavailable",
             other @ (TokenError::TotpRequired | TokenError::PasswordReset) => {
                 panic!("{other:?}")
             }
@@ -92,7 +93,7 @@ fn a_status_decides_where_the_body_says_nothing() {
 }
 
 #[test]
-fn a_success_without_a_usable_token_passes() {
+fn a_success_without_a_usable_token_may_have_spent_what_was_offered() {
     for body in [
         "",
         "<html>",
@@ -104,7 +105,7 @@ fn a_success_without_a_usable_token_passes() {
         r#"{"access_token":"é"}"#,
     ] {
         let failure = answered(200, body).unwrap_err();
-        assert!(matches!(failure, TokenError::Transient { .. }), "{body}: {failure:?}");
+        assert!(matches!(failure, TokenError::Unavailable { .. }), "{body}: {failure:?}");
     }
 }
 

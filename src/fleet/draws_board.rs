@@ -1,0 +1,268 @@
+//! The draws of this member, shared by the threads that send requests and the task that asks the engine.
+//!
+//! Its lock is held for a few instructions, and only for requests that are paced or counted.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared_session::call::{Call, CallError, Reply, Snapshot};
+use shared_session::engine::{Engine, Options};
+use shared_session::pace::Permit;
+use shared_session::quota::{Allowance, Units, Verdict};
+use shared_session::record::Incarnation;
+use shared_session::timing::Timing;
+use tokio::sync::{Notify, watch};
+
+use super::draws_state::{DrawsState, LANES};
+use super::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
+use super::status::LanePace;
+use crate::clock::Clock;
+
+/// The draws of this member.
+#[derive(Debug)]
+pub(super) struct DrawsBoard {
+    me: Incarnation,
+    timing: Timing,
+    clock: Clock,
+    state: Mutex<DrawsState>,
+    wake: Notify,
+    /// Whether the board is open; marked as changed with each answer.
+    changes: watch::Sender<bool>,
+}
+
+/// One lane of the common pace. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    board: Arc<DrawsBoard>,
+    index: usize,
+}
+
+/// The counters that all members share. Clones share them.
+#[derive(Clone, Debug)]
+pub struct SharedUnits(Arc<DrawsBoard>);
+
+impl DrawsBoard {
+    pub(super) fn new(me: Incarnation, timing: Timing, clock: Clock) -> Self {
+        let changes = watch::Sender::new(true);
+        Self { me, timing, clock, state: Mutex::default(), wake: Notify::new(), changes }
+    }
+
+    /// Returns the lanes: reads and writes.
+    pub(super) fn lanes(self: &Arc<Self>) -> [Lane; 2] {
+        [0, 1].map(|index| Lane { board: self.clone(), index })
+    }
+
+    pub(super) fn units(self: &Arc<Self>) -> SharedUnits {
+        SharedUnits(self.clone())
+    }
+
+    /// Takes what a poll has brought.
+    pub(super) fn polled(&self, snapshot: &Snapshot) {
+        if self.change(|state, now| state.polled(snapshot, now)) {
+            self.changes.send_modify(|_| {});
+        }
+    }
+
+    /// Asks what the others know.
+    pub(super) fn look(&self) {
+        self.change(|state, _| state.lanes.iter_mut().for_each(super::lane_state::LaneState::look));
+    }
+
+    /// Ends everything that follows the board.
+    pub(super) fn close(&self) {
+        self.changes.send_replace(false);
+    }
+
+    /// Returns the pace of each lane, for people.
+    pub(super) fn paces(&self) -> Vec<LanePace> {
+        let now = self.clock.boot();
+        let lanes = self.lanes_news().into_iter().zip(LANES);
+        lanes.map(|(news, lane)| LanePace::new(lane, &news, now)).collect()
+    }
+
+    fn lanes_news(&self) -> [LaneNews; 2] {
+        let state = self.state();
+        let has_others = state.has_others();
+        state.lanes.each_ref().map(|lane| lane.news(has_others))
+    }
+
+    /// Makes the calls that are due, on a connection of their own, until it is aborted.
+    pub(super) async fn run(self: Arc<Self>, options: Options) {
+        let mut engine = Engine::new(Options { timeout: DRAW_TIMEOUT, ..options });
+        loop {
+            let call = self.state().due(&self.me, self.clock.boot());
+            let Some(call) = call else {
+                self.wait().await;
+                continue;
+            };
+            let asked = self.clock.boot();
+            let answer = engine.call(&call).await;
+            self.answered(&call, &answer, asked);
+        }
+    }
+
+    fn answered(&self, call: &Call, answer: &Result<Reply, CallError>, asked: Duration) {
+        if let Err(error) = answer {
+            let is_units = matches!(call, Call::Count { .. });
+            tracing::debug!(%error, is_units, "the engine of the fleet gave nothing to draw from");
+        }
+        let now = self.clock.boot();
+        self.state().answered(answer, (asked, now), &self.timing);
+        self.changes.send_modify(|_| {});
+    }
+
+    /// Waits until a call is due, or something may be wanted.
+    async fn wait(&self) {
+        let next = self.state().next(self.clock.boot());
+        match next {
+            Some(at) => tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.clock.wait_until(at) => {}
+            },
+            None => self.wake.notified().await,
+        }
+    }
+
+    /// Changes the state, and wakes the task if it is to make a call now.
+    fn change<T>(&self, change: impl FnOnce(&mut DrawsState, Duration) -> T) -> T {
+        let mut state = self.state();
+        let now = self.clock.boot();
+        let before = state.next(now);
+        let outcome = change(&mut state, now);
+        let is_sooner = state.next(now).is_some_and(|at| before.is_none_or(|before| at < before));
+        drop(state);
+        if is_sooner {
+            self.wake.notify_one();
+        }
+        outcome
+    }
+
+    fn state(&self) -> MutexGuard<'_, DrawsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    /// Takes a slot for one of `waiting` requests, if there is one now.
+    pub fn take(&self, now: Duration, waiting: usize) -> SlotPermit {
+        let (index, timing) = (self.index, &self.board.timing);
+        match self.board.change(|state, _| state.lanes[index].take(now, waiting, timing)) {
+            Permit::Now => SlotPermit::Now,
+            Permit::At(at) => SlotPermit::At(at),
+            Permit::Ask => SlotPermit::Ask,
+            Permit::Alone => SlotPermit::Alone,
+        }
+    }
+
+    /// Tells the others what this machine has learned; returns the version.
+    pub fn learn(&self, scope: &str, windows: &[(u32, Duration)]) -> u64 {
+        self.board.change(|state, _| state.lanes[self.index].learn(scope, windows))
+    }
+
+    /// Tells the others how long Nexudus has asked this machine to wait.
+    pub fn pause(&self, until: Option<Duration>) {
+        self.board.change(|state, _| state.lanes[self.index].pause(until));
+    }
+
+    /// Returns what is known.
+    pub fn news(&self) -> LaneNews {
+        let state = self.board.state();
+        state.lanes[self.index].news(state.has_others())
+    }
+
+    /// Follows what is known, and the slots; the value is whether there will be more.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.board.changes.subscribe()
+    }
+}
+
+impl SharedUnits {
+    /// Uses one unit of each counter, or none of any; `uses`: else only looks whether there are some.
+    ///
+    /// # Errors
+    ///
+    /// The first counter that stands against it, and why.
+    pub fn take(
+        &self,
+        counters: &[(String, UnitLimit)],
+        uses: bool,
+    ) -> Result<(), (usize, UnitRefusal)> {
+        let units: Vec<_> = counters
+            .iter()
+            .map(|(name, limit)| Units { name, allowance: allowance(*limit), amount: 1 })
+            .collect();
+        let timing = &self.0.timing;
+        self.0.change(|state, now| {
+            let quotas = &mut state.quotas;
+            let taken = if uses {
+                quotas.take_all(&units, now, timing)
+            } else {
+                quotas.check(&units, now, timing)
+            };
+            taken.map_err(|(index, verdict)| (index, refusal(verdict, quotas.next_call())))
+        })
+    }
+
+    /// Waits until this call for units has ended, and no longer than anything is waited for.
+    pub async fn wait(&self, call: u64) -> bool {
+        let mut changes = self.0.changes.subscribe();
+        let ended = async {
+            while self.0.state().counted < call {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, ended).await.is_ok()
+    }
+
+    /// Counts what was used already; says whether there was room for it.
+    pub fn add(&self, counter: &str, limit: UnitLimit, amount: u64) -> bool {
+        self.0.change(|state, now| state.quotas.add(counter, allowance(limit), amount, now))
+    }
+
+    /// Asks how much is used of these counters; returns the number of the call that does it.
+    pub fn look(&self, counters: &[(String, UnitLimit)]) -> u64 {
+        self.0.change(|state, now| {
+            for (name, limit) in counters {
+                state.quotas.look(name, allowance(*limit), now);
+            }
+            state.quotas.next_call()
+        })
+    }
+
+    /// Returns how much all members have used of a counter, as far as it is known, and in how long it
+    /// comes back.
+    pub fn used(&self, counter: &str) -> Option<(u64, Option<Duration>)> {
+        let now = self.0.clock.boot();
+        let (used, end) = self.0.state().quotas.used(counter, now)?;
+        Some((used, end.map(|end| end.saturating_sub(now))))
+    }
+
+    /// Forgets a counter, here and in the engine.
+    pub fn remove(&self, counter: &str) {
+        self.0.change(|state, _| state.quotas.remove(counter));
+    }
+}
+
+fn allowance(limit: UnitLimit) -> Allowance {
+    match limit {
+        UnitLimit::Total(most) => Allowance::Total(most),
+        UnitLimit::Span(most, per) => Allowance::Span { most, per },
+        UnitLimit::Rate(most, per) => Allowance::Rate { most, per },
+    }
+}
+
+fn refusal(verdict: Verdict, next_call: u64) -> UnitRefusal {
+    match verdict {
+        Verdict::Taken | Verdict::Ask => UnitRefusal::Asked(next_call),
+        Verdict::Spent(until) => UnitRefusal::Spent(until),
+        Verdict::Uncounted => UnitRefusal::Uncounted,
+    }
+}
+
+/// Longest wait for the answer to a draw: requests wait for it.
+const DRAW_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait for a call that may have to wait for its turn behind one without an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
