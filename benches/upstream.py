@@ -1,4 +1,4 @@
-"""The server behind every proxy: nginx over TLS, with a small answer, a large one and a token."""
+"""The server behind every proxy: nginx over TLS, with a small answer, a large one, a list and a token."""
 
 import subprocess
 import textwrap
@@ -8,8 +8,18 @@ LARGE = 256 << 20
 # Bodies of /api/sized/BYTES.
 SIZES = [1, 1 << 10, 16 << 10, 256 << 10, 4 << 20]
 
+# A member with six personal values of its own.
+COWORKER = (
+    '{"BusinessId":1415125,"BusinessName":"Demo","CoworkerType":1,"FullName":"Ada Lovelace %(nth)d",'
+    '"Email":"ada.%(nth)d@example.com","Active":true,"MobilePhone":"+44 7700 9%(nth)06d",'
+    '"Address":"%(nth)d St James\'s Square","CityName":"Town %(nth)d","Notes":"Likes desk %(nth)d by the window",'
+    '"RegistrationDate":"2025-03-04T10:11:12Z","TariffName":"Hot desk","NextInvoice":"2026-01-01T00:00:00Z",'
+    '"Archived":false,"UtcOffset":60,"TeamIds":null,"Id":%(nth)d,"UniqueId":"5a9df2e1-7a11-4d94-a1f2-%(nth)012x",'
+    '"CreatedOn":"2025-03-04T10:11:12Z","UpdatedOn":"2025-11-04T10:11:12Z","IsNew":false,"SystemId":null}'
+)
 
-def prepare(work, port):
+
+def prepare(work, port, coworkers=100):
     """Writes certificates, files and configuration; returns the command and the authority."""
     certificates(work)
     root = work / "files"
@@ -22,6 +32,10 @@ def prepare(work, port):
         (root / "sized" / str(size)).write_bytes(b"\x5a" * size)
     record = '{"Id":1,"FullName":"Ada Lovelace","Active":true},'
     (root / "small.json").write_text(('{"Records":[' + record * 40)[:SMALL - 2] + "]}")
+    with open(root / "coworkers.json", "w", encoding="utf-8") as file:
+        file.write('{"Records":[')
+        file.writelines(("," if nth else "") + COWORKER % {"nth": nth} for nth in range(coworkers))
+        file.write('],"CurrentPage":1,"HasNextPage":false}')
     token = '{"access_token":"%s","token_type":"bearer","expires_in":604799,"refresh_token":"r"}'
     config = work / "upstream.conf"
     config.write_text(textwrap.dedent(f"""
@@ -41,6 +55,7 @@ def prepare(work, port):
                 location = /api/small {{ alias {root}/small.json; }}
                 location = /api/large {{ alias {root}/large.bin; }}
                 location /api/sized/ {{ alias {root}/sized/; }}
+                location = /api/spaces/coworkers {{ alias {root}/coworkers.json; }}
             }}
         }}
     """))

@@ -17,6 +17,10 @@ cd "$(dirname "$0")/../fuzz"
 seeds=$target
 if [ "$target" = h1 ]; then seeds=answer; fi
 
+# A part by itself is built without the program.
+feature=$target
+case $target in request | answer | policy) feature=program ;; esac
+
 triple=$(rustc -vV | sed -n 's/^host: //p')
 flags=(
   -Cpasses=sancov-module
@@ -27,9 +31,9 @@ flags=(
   --cfg=fuzzing
 )
 # With a target of its own, so that build scripts and macros are not instrumented.
-RUSTFLAGS="${flags[*]}" cargo build --release --locked --target "$triple" --bin "$target"
+RUSTFLAGS="${flags[*]}" cargo build --release --locked --target "$triple" --no-default-features --features "$feature" --bin "$target"
 
 mkdir -p "corpus/$target" "artifacts/$target"
-exec "target/$triple/release/$target" "corpus/$target" "seeds/$seeds" \
+exec "${CARGO_TARGET_DIR:-target}/$triple/release/$target" "corpus/$target" "seeds/$seeds" \
   -dict=http.dict -max_len=4096 -timeout=60 -max_total_time="$seconds" \
   -artifact_prefix="artifacts/$target/" "$@"

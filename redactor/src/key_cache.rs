@@ -3,10 +3,15 @@
 use super::Scope;
 use super::rules::Action;
 
-/// A direct-mapped cache of short keys, as they are written.
+/// A cache of short keys, as they are written: a key stands in one of the places from its slot on.
+///
+/// With one place for each slot, two keys of a record that share it would be decided about again in
+/// each record, which costs as much as a hundred keys that are found.
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     entries: Vec<Entry>,
+    /// The place of the key that was asked for last.
+    last: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -16,20 +21,50 @@ struct Entry {
     /// 0: nothing is cached here.
     length: u8,
     bytes: [u8; MAX_KEY],
+    /// The place of the key that came after this one: in most records it does so again.
+    next: u16,
 }
 
 impl KeyCache {
     pub(crate) fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), last: 0 }
+    }
+
+    /// Returns the scope and the length of the key that came after the last one in an earlier record, if
+    /// `text` begins with it and its quotation mark: its end is not looked for then.
+    #[inline]
+    pub(crate) fn next(&mut self, parent: Scope, text: &[u8]) -> Option<(Scope, usize)> {
+        let place = usize::from(self.entries.get(self.last)?.next);
+        let entry = self.entries.get(place)?;
+        let length = usize::from(entry.length);
+        let is_same = text.get(length) == Some(&b'"')
+            && entry.parent == parent
+            && text.get(..length) == entry.bytes.get(..length);
+        if !is_same || length == 0 {
+            return None;
+        }
+        self.last = place;
+        Some((entry.scope, length))
     }
 
     /// Returns the scope of a key that was put in under the same parent.
-    pub(crate) fn get(&self, parent: Scope, key: &[u8]) -> Option<Scope> {
-        let entry = self.entries.get(slot(parent, key))?;
-        let is_same = usize::from(entry.length) == key.len()
-            && entry.parent == parent
-            && entry.bytes.get(..key.len()) == Some(key);
-        (is_same && !key.is_empty()).then_some(entry.scope)
+    pub(crate) fn get(&mut self, parent: Scope, key: &[u8]) -> Option<Scope> {
+        let slot = slot(parent, key);
+        let places = self.entries.get(slot..slot + PLACES)?;
+        for (place, entry) in (slot..).zip(places) {
+            let is_same = usize::from(entry.length) == key.len()
+                && entry.parent == parent
+                && entry.bytes.get(..key.len()) == Some(key);
+            if is_same && !key.is_empty() {
+                let scope = entry.scope;
+                self.follow(place);
+                return Some(scope);
+            }
+            if entry.length == 0 {
+                return None;
+            }
+        }
+        None
     }
 
     /// Remembers a key that fits.
@@ -39,12 +74,23 @@ impl KeyCache {
             return;
         };
         if self.entries.is_empty() {
-            self.entries = vec![EMPTY; ENTRIES];
+            self.entries = vec![EMPTY; (1 << BITS) + PLACES];
         }
-        let entry = &mut self.entries[slot(parent, key)];
+        let slot = slot(parent, key);
+        let places = &mut self.entries[slot..slot + PLACES];
+        let free = places.iter().position(|entry| entry.length == 0);
+        // Where all are taken, keys of different lengths take the place of different ones.
+        let place = free.unwrap_or(key.len() % PLACES);
         let mut bytes = [0; MAX_KEY];
         bytes[..key.len()].copy_from_slice(key);
-        *entry = Entry { parent, scope, length, bytes };
+        places[place] = Entry { parent, scope, length, bytes, next: 0 };
+        self.follow(slot + place);
+    }
+
+    /// Takes down that the key at this place came after the last one.
+    fn follow(&mut self, place: usize) {
+        self.entries[self.last].next = u16::try_from(place).unwrap_or_default();
+        self.last = place;
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -75,12 +121,14 @@ const EMPTY: Entry = Entry {
     scope: Scope { action: Action::Keep, context: 0 },
     length: 0,
     bytes: [0; MAX_KEY],
+    next: 0,
 };
 
 /// A coworker has about 200 fields.
 const BITS: u32 = 10;
 
-const ENTRIES: usize = 1 << BITS;
+/// How many places a key may stand in.
+const PLACES: usize = 16;
 
 /// Longest key that is remembered, in bytes.
 const MAX_KEY: usize = 47;
@@ -100,6 +148,36 @@ mod tests {
         for (parent, key) in [(2, &b"FullName"[..]), (1, b"Fullname"), (1, b""), (1, &[b'x'; 48])] {
             assert_eq!(cache.get(scope(parent), key), None);
         }
+        cache.put(scope(1), b"Id", scope(5));
+        assert_eq!(cache.get(scope(1), b"FullName"), Some(scope(7)));
+        assert_eq!(cache.next(scope(1), b"Id\":1"), Some((scope(5), 2)));
+        assert_eq!(cache.get(scope(1), b"FullName"), Some(scope(7)));
+        for (parent, text) in
+            [(2, &b"Id\":1"[..]), (1, b"Id"), (1, b"Idx\":1"), (1, b"ID\":1"), (1, b"\"")]
+        {
+            assert_eq!(cache.next(scope(parent), text), None);
+        }
         assert!(cache.bytes() <= 64 << 10);
+    }
+
+    #[test]
+    fn each_key_of_a_wide_record_is_found() {
+        let parent = Scope { action: Action::Scan, context: 3 };
+        let keys: Vec<_> = (0..400).map(|nth| format!("Coworker{nth}Name")).collect();
+        let mut cache = KeyCache::new();
+        for key in &keys {
+            cache.put(parent, key.as_bytes(), parent);
+        }
+        assert!(keys.iter().all(|key| cache.get(parent, key.as_bytes()).is_some()));
+
+        // More keys than there is room for are found or not: never with the scope of another.
+        let scope = |nth| Scope { action: Action::Scan, context: nth };
+        for nth in 0..10_000 {
+            cache.put(parent, format!("{nth}").as_bytes(), scope(nth));
+        }
+        for nth in 0..10_000 {
+            let found = cache.get(parent, format!("{nth}").as_bytes());
+            assert!(found.is_none_or(|found| found == scope(nth)));
+        }
     }
 }

@@ -175,7 +175,16 @@ impl Machine {
     ) -> Result<(), Error> {
         let (input, start) = (cursor.input, cursor.at);
         let text = &input[start + 1..];
-        let (length, has_escape) = match find_end(text, 0, false) {
+        if is_key
+            && let Some(frame) = self.frames.last()
+            && let Some((scope, length)) = self.keys.next(frame.scope, text)
+        {
+            (self.scope, self.state) = (scope, State::Colon);
+            pass_key(self, cursor, start + length + 2);
+            return Ok(());
+        }
+        let (summary, mark) = Summary::of_start(text);
+        let (length, has_escape) = match find_end(text, mark) {
             StringEnd::At { length, has_escape } => (length, has_escape),
             StringEnd::Later { skip, has_escape } => {
                 cursor.flush(start);
@@ -187,8 +196,8 @@ impl Machine {
             }
         };
         let (raw, end) = (&text[..length], start + length + 2);
-        cursor.at = end;
-        let outcome = self.decide(rules, raw, has_escape, is_key)?;
+        let summary = if has_escape { Summary::of(raw) } else { summary };
+        let outcome = self.decide(rules, raw, (summary, has_escape), is_key)?;
         match outcome {
             Outcome::Keep => {}
             Outcome::Text => {
@@ -197,10 +206,9 @@ impl Machine {
             }
             Outcome::Null => cursor.replace(start, end, b"null"),
         }
-        // Most texts have no white space here: one turn of the loop less.
-        if is_key && input.get(end) == Some(&b':') {
-            self.state = State::Value;
-            cursor.at = end + 1;
+        cursor.at = end;
+        if is_key {
+            pass_key(self, cursor, end);
         }
         Ok(())
     }
@@ -210,14 +218,17 @@ impl Machine {
         &mut self,
         rules: &mut dyn Rules,
         raw: &[u8],
-        has_escape: bool,
+        (summary, has_escape): (Summary, bool),
         is_key: bool,
     ) -> Result<Outcome, Error> {
+        if summary.has_control() {
+            return Err(Error::Syntax);
+        }
         if is_key {
             self.state = State::Colon;
             return self.key(rules, raw, has_escape);
         }
-        let outcome = self.strings.decide(rules, self.scope, raw, has_escape)?;
+        let outcome = self.strings.decide(rules, self.scope, raw, (summary, has_escape))?;
         self.end_value();
         Ok(outcome)
     }
@@ -232,9 +243,6 @@ impl Machine {
         if let Some(scope) = self.keys.get(parent, raw).filter(|_| !has_escape) {
             self.scope = scope;
             return Ok(Outcome::Keep);
-        }
-        if Summary::of(raw).has_control() {
-            return Err(Error::Syntax);
         }
         let mut key = String::new();
         escape::unescape(raw, &mut key)?;
@@ -325,9 +333,10 @@ impl Machine {
         cursor: &mut Cursor<'_>,
         (is_key, skip, has_escape): (bool, usize, bool),
     ) -> Result<(), Error> {
-        let (length, end, has_escape) = match find_end(cursor.input, skip, has_escape) {
-            StringEnd::At { length, has_escape } => (length, length + 1, has_escape),
-            StringEnd::Later { skip, has_escape } => {
+        let (length, end, has_escape) = match find_end(cursor.input, skip) {
+            StringEnd::At { length, has_escape: more } => (length, length + 1, has_escape || more),
+            StringEnd::Later { skip, has_escape: more } => {
+                let has_escape = has_escape || more;
                 self.pending.extend_from_slice(cursor.input);
                 cursor.at = cursor.input.len();
                 cursor.skip(cursor.at);
@@ -350,7 +359,7 @@ impl Machine {
             self.strings.end_spill(rules, self.scope, &raw, cursor.out)?;
             self.end_value();
         } else {
-            match self.decide(rules, &raw, has_escape, is_key)? {
+            match self.decide(rules, &raw, (Summary::of(&raw), has_escape), is_key)? {
                 Outcome::Keep => {
                     cursor.out.push(b'"');
                     cursor.out.extend_from_slice(&raw);
@@ -363,6 +372,15 @@ impl Machine {
         raw.clear();
         self.pending = raw;
         Ok(())
+    }
+}
+
+/// Goes on behind a key, and behind its colon: most texts have no white space there.
+fn pass_key(machine: &mut Machine, cursor: &mut Cursor<'_>, end: usize) {
+    cursor.at = end;
+    if cursor.input.get(end) == Some(&b':') {
+        machine.state = State::Value;
+        cursor.at = end + 1;
     }
 }
 

@@ -68,8 +68,10 @@ impl<R: Rules> Rewriter<R> {
             return self.machine.write(&mut self.rules, piece, out);
         }
         self.converted.clear();
-        self.transcoder.convert(piece, is_last, &mut self.converted)?;
-        self.machine.write(&mut self.rules, &self.converted, out)
+        let converted = self.transcoder.convert(piece, is_last, &mut self.converted);
+        // What stands before an error counts first, in pieces of any size.
+        self.machine.write(&mut self.rules, &self.converted, out)?;
+        converted
     }
 }
 

@@ -16,22 +16,21 @@ pub(crate) enum StringEnd {
     Later { skip: usize, has_escape: bool },
 }
 
-/// Finds the quotation mark that ends a string; the first `skip` bytes are escaped.
-pub(crate) fn find_end(text: &[u8], skip: usize, mut has_escape: bool) -> StringEnd {
-    let mut from = skip;
+/// Finds the quotation mark that ends a string; it is not among the first `skip` bytes.
+pub(crate) fn find_end(text: &[u8], skip: usize) -> StringEnd {
+    let (mut from, mut has_escape) = (skip, false);
     loop {
-        let Some(rest) = text.get(from..) else {
-            return StringEnd::Later { skip: from - text.len(), has_escape };
-        };
-        match memchr2(b'"', b'\\', rest) {
-            Some(found) if rest[found] == b'"' => {
-                return StringEnd::At { length: from + found, has_escape };
-            }
-            Some(found) => {
+        match text.get(from) {
+            Some(b'"') => return StringEnd::At { length: from, has_escape },
+            Some(b'\\') => {
                 has_escape = true;
-                from += found + 2;
+                from += 2;
             }
-            None => return StringEnd::Later { skip: 0, has_escape },
+            Some(_) => {
+                let found = memchr2(b'"', b'\\', &text[from..]);
+                from = found.map_or(text.len(), |found| from + found);
+            }
+            None => return StringEnd::Later { skip: from - text.len(), has_escape },
         }
     }
 }
@@ -95,18 +94,15 @@ impl StringRewriter {
         rules.rename(parent, key, &mut self.text)
     }
 
-    /// Decides about a whole string, as it stands between its quotation marks.
+    /// Decides about a whole string, as it stands between its quotation marks, without control
+    /// characters.
     pub(crate) fn decide(
         &mut self,
         rules: &mut dyn Rules,
         scope: Scope,
         raw: &[u8],
-        has_escape: bool,
+        (summary, has_escape): (Summary, bool),
     ) -> Result<Outcome, Error> {
-        let summary = Summary::of(raw);
-        if summary.has_control() {
-            return Err(Error::Syntax);
-        }
         if has_escape {
             let mut plain = std::mem::take(&mut self.plain);
             plain.clear();

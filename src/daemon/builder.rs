@@ -175,11 +175,10 @@ impl DaemonBuilder {
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         fleet_share::start(self.fleet.as_ref(), &self.throttle, &self.clients);
-        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
-        let keeper = tokio::spawn(keeper.run());
-        let Self { access, routes, operators, fleet, .. } = self;
-        let oversight = Oversight::start(config, &access, &self.credentials, &self.session, fleet);
-        let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
+        let Self { access, routes, operators, authorities: (keeper, authorities), .. } = self;
+        let from = (&self.credentials, &self.session, self.fleet);
+        let oversight = Oversight::start(config, &access, from);
+        let watched = (&self.session, &authorities.live, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
@@ -198,8 +197,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
-            authorities,
-            keeper,
+            authorities: authorities.live,
+            keeper: tokio::spawn(keeper.run()),
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,

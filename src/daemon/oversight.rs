@@ -60,9 +60,7 @@ impl Oversight {
     pub(super) fn start(
         config: &Config,
         access: &AccessSources,
-        credentials: &Credentials,
-        session: &Session,
-        fleet: Option<Fleet>,
+        (credentials, session, fleet): (&Credentials, &Session, Option<Fleet>),
     ) -> Self {
         let (approvals, audit) = (access.approvals.clone(), access.audit.clone());
         let keeper = TokenKeeper {

@@ -38,7 +38,13 @@ pub(super) fn vault(config: &Config, state: Option<&Path>, clock: &Clock) -> Tok
 
 impl TokenKeeper {
     /// Keeps the tables until the daemon drops the task.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        // Freeing waits for no disk.
+        let tokens = self.tokens.clone();
+        tokio::join!(self.keep(), free_forgotten(tokens));
+    }
+
+    async fn keep(mut self) {
         let mut changes = self.session.subscribe();
         let mut is_failing = false;
         loop {
@@ -99,6 +105,15 @@ impl TokenKeeper {
                 true
             }
         }
+    }
+}
+
+/// Frees what tables forget, as soon as they do.
+async fn free_forgotten(tokens: TokenVault) {
+    loop {
+        tokens.wait_forgotten().await;
+        let tokens = tokens.clone();
+        run_blocking(move || tokens.free_forgotten()).await;
     }
 }
 

@@ -87,10 +87,7 @@ impl Fleet {
             timeout: CALL_TIMEOUT,
             timing,
         };
-        let info = MemberInfo {
-            name: fleet.name.clone().unwrap_or_else(host_name),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let info = member_info(fleet.name.as_ref());
         let board = StatusBoard::new(&info, fleet.share.contains(&FleetShare::Clients));
         let board = Arc::new(board);
         let setup = Setup {
@@ -104,13 +101,10 @@ impl Fleet {
             partition_login: fleet.partition_login,
         };
         let (asks, received) = mpsc::unbounded_channel();
-        let has_draws = fleet.share.iter().any(|share| *share != FleetShare::Session);
-        let draws = || Arc::new(DrawsBoard::new(setup.me.clone(), timing, clock.clone()));
-        let draws = has_draws.then(draws);
         Ok(Self(Arc::new(Inner {
+            draws: new_draws(&fleet.share, &setup, &clock),
             options,
             setup,
-            draws,
             shared: fleet.share.clone(),
             fail_closed_after: fleet.fail_closed_after,
             clock,
@@ -334,10 +328,24 @@ fn keyspace_name(profile: &str, origin: &Origin) -> String {
     }
 }
 
+/// Makes what members draw from together, unless they share the session alone.
+fn new_draws(share: &[FleetShare], setup: &Setup, clock: &Clock) -> Option<Arc<DrawsBoard>> {
+    let is_needed = share.iter().any(|share| *share != FleetShare::Session);
+    let (me, timing) = (setup.me.clone(), setup.timing);
+    is_needed.then(|| Arc::new(DrawsBoard::new(me, timing, clock.clone())))
+}
+
 fn durability(configured: FleetDurability) -> Durability {
     match configured {
         FleetDurability::Auto => Durability::Auto,
         FleetDurability::None => Durability::None,
+    }
+}
+
+fn member_info(name: Option<&String>) -> MemberInfo {
+    MemberInfo {
+        name: name.cloned().unwrap_or_else(host_name),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -3,16 +3,14 @@
 /// Says whether a text is a date, with or without a time: `2026-11-30`, `2026-11-30T09:34:37.12Z`,
 /// `/Date(1764495277000)/`.
 pub(super) fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
     if let Some(millis) = text.strip_prefix("/Date(").and_then(|rest| rest.strip_suffix(")/")) {
         return !millis.is_empty()
             && millis.bytes().all(|it| it.is_ascii_digit() || b"+-".contains(&it));
     }
-    let Some((day, time)) = bytes.split_at_checked(10) else { return false };
-    let is_day = day.iter().enumerate().all(|(at, byte)| match at {
-        4 | 7 => *byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, time @ ..] = text.as_bytes() else {
+        return false;
+    };
+    let is_day = [y1, y2, y3, y4, m1, m2, d1, d2].into_iter().all(u8::is_ascii_digit);
     let is_time = |time: &[u8]| {
         time.len() <= 26
             && matches!(time[0], b'T' | b't' | b' ')
@@ -24,20 +22,22 @@ pub(super) fn is_date(text: &str) -> bool {
 /// Says whether a text is a GUID, with or without braces.
 pub(super) fn is_guid(text: &str) -> bool {
     let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-    let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.len() {
-        36 => {
-            let mut lengths = [8, 4, 4, 4, 12].into_iter();
-            text.split('-').all(|part| is_hex(part) && lengths.next() == Some(part.len()))
-                && lengths.next().is_none()
-        }
-        32 => is_hex(text),
+        36 => text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        }),
+        32 => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
         _ => false,
     }
 }
 
 /// Says whether a text is one identifier or several: numbers or GUIDs, with commas or in brackets.
 pub(super) fn is_ids(text: &str) -> bool {
+    // Every record has one.
+    if is_guid(text) {
+        return true;
+    }
     let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let is_number =
         |id: &str| (1..=19).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_digit());

@@ -21,8 +21,14 @@ pub(super) struct Entries {
     records: usize,
     record_bytes: usize,
     pending: Option<Pending>,
-    /// Halves that were forgotten: many values, which another thread frees.
-    forgotten: Vec<Half>,
+    forgotten: Forgotten,
+}
+
+/// Values that were forgotten: many, which another thread frees.
+#[derive(Default)]
+pub(super) struct Forgotten {
+    halves: Vec<Half>,
+    changes: Vec<Vec<Change>>,
 }
 
 type Half = HashMap<u32, Entry, BuildHasherDefault<PrefixHasher>>;
@@ -104,19 +110,26 @@ impl Entries {
     }
 
     /// Returns what was forgotten, to be freed.
-    pub(super) fn take_forgotten(&mut self) -> Vec<Half> {
+    pub(super) fn take_forgotten(&mut self) -> Forgotten {
         std::mem::take(&mut self.forgotten)
     }
 
+    /// Says whether something was forgotten that is not freed.
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.forgotten.halves.is_empty() || !self.forgotten.changes.is_empty()
+    }
+
     /// Remembers a value, and says whether another one has the same eight digits, and whether there is
-    /// something for another thread to do that was not there before.
+    /// something to write that was not there before.
     pub(super) fn remember(&mut self, new: Seen<'_>) -> (bool, bool) {
         let prefix = prefix(new.digits);
+        if self.changes_nothing(prefix, &new) {
+            return (false, false);
+        }
         let had_work = self.has_work();
         self.make_room(prefix);
+        let (is_kept, mut changed) = (self.pending.is_some(), SmallVec::<[Remembered; 1]>::new());
         let Self { young, old, young_bytes, .. } = self;
-        let mut changed = SmallVec::<[Remembered; 1]>::new();
-        let is_kept = self.pending.is_some();
         let entry = match young.entry(prefix) {
             Place::Occupied(place) => place.into_mut(),
             Place::Vacant(place) => {
@@ -128,8 +141,7 @@ impl Entries {
                 place.insert(moved)
             }
         };
-        let is_known = |it: &Remembered| it.digits == new.digits && it.category == new.category;
-        match entry.iter().position(is_known) {
+        match entry.iter().position(|it| new.is(it)) {
             Some(at) => {
                 let known = &mut entry[at];
                 let gets_value = known.value.is_none() && new.value.is_some();
@@ -158,6 +170,13 @@ impl Entries {
         let is_shared = is_shared(entry);
         changed.into_iter().for_each(|it| self.record(it));
         (is_shared, !had_work && self.has_work())
+    }
+
+    /// Says whether a value is alone with its digits, and was seen not long ago: most are.
+    fn changes_nothing(&self, prefix: u32, new: &Seen<'_>) -> bool {
+        let Some([it]) = self.young.get(&prefix).map(SmallVec::as_slice) else { return false };
+        let has_value = it.value.is_some() || new.value.is_none();
+        new.is(it) && has_value && new.at < it.seen + SEEN_STEP
     }
 
     /// Returns the value with these digits, unless it was seen before `oldest`. `prefix`: the eight
@@ -213,7 +232,8 @@ impl Entries {
             return;
         }
         let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-        self.forgotten.push(old);
+        self.limit_forgotten();
+        self.forgotten.halves.push(old);
         (self.young_bytes, self.records, self.record_bytes) = (0, 0, 0);
         self.push(Change::Rotated);
     }
@@ -228,17 +248,33 @@ impl Entries {
         let Some(pending) = &mut self.pending else { return };
         if pending.changes.len() >= MAX_PENDING {
             // The disk does not keep up.
-            *pending = Pending { changes: vec![], is_incomplete: true };
+            let lost = std::mem::replace(pending, Pending { changes: vec![], is_incomplete: true });
+            self.limit_forgotten();
+            self.forgotten.changes.push(lost.changes);
         }
+        let Some(pending) = &mut self.pending else { return };
         if !pending.is_incomplete {
             pending.changes.push(change);
         }
     }
 
+    /// Makes room for one more part of what was forgotten. Where the other thread does not keep up,
+    /// the memory counts for more than the time that it takes to free it here.
+    fn limit_forgotten(&mut self) {
+        if self.forgotten.halves.len() + self.forgotten.changes.len() >= MAX_FORGOTTEN {
+            drop(self.take_forgotten());
+        }
+    }
+
     fn has_work(&self) -> bool {
         let pending = self.pending.as_ref();
-        !self.forgotten.is_empty()
-            || pending.is_some_and(|it| !it.changes.is_empty() || it.is_incomplete)
+        pending.is_some_and(|it| !it.changes.is_empty() || it.is_incomplete)
+    }
+}
+
+impl Seen<'_> {
+    fn is(&self, it: &Remembered) -> bool {
+        it.digits == self.digits && it.category == self.category
     }
 }
 
@@ -314,73 +350,12 @@ const MAX_SHARED: usize = 16;
 /// up to a day early, and a list that is read all day is recorded once.
 const SEEN_STEP: u32 = 24;
 
+/// Most halves and lists of changes that wait to be freed.
+const MAX_FORGOTTEN: usize = 2;
+
 /// Most changes that wait for the disk.
 const MAX_PENDING: usize = MAX_VALUES;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(digits: u64, text: &str, seen: u32) -> Remembered {
-        let value = Some(Zeroizing::new(text.into()));
-        Remembered { digits, value, category: Category::Name, seen }
-    }
-
-    fn see(entries: &mut Entries, it: &Remembered) -> (bool, bool) {
-        let value = it.value.as_ref().map(|value| &***value);
-        entries.remember(Seen { digits: it.digits, value, category: it.category, at: it.seen })
-    }
-
-    fn changes(entries: &mut Entries) -> Vec<Option<Remembered>> {
-        let Some(Unsaved::Changes(changes)) = entries.take_unsaved() else { return vec![] };
-        let seen = |change| match change {
-            Change::Seen(value) => Some(value),
-            Change::Rotated => None,
-        };
-        changes.into_iter().map(seen).collect()
-    }
-
-    #[test]
-    fn a_value_is_written_once_a_day_and_when_it_becomes_young_again() {
-        let old = value(1 << 32, "Bob", 100);
-        let halves = Halves { young: vec![], old: vec![old.clone()] };
-        let mut entries = Entries::from_saved(halves);
-        let ada = value(2 << 32, "Ada", 100);
-
-        assert_eq!(see(&mut entries, &ada), (false, true), "something is to be written");
-        assert_eq!(see(&mut entries, &Remembered { seen: 123, ..ada.clone() }), (false, false));
-        see(&mut entries, &value(1 << 32, "Bob", 101));
-        assert_eq!(changes(&mut entries), [Some(ada.clone()), Some(old)]);
-
-        let next = Remembered { seen: 124, ..ada };
-        assert_eq!(see(&mut entries, &next), (false, true));
-        assert_eq!(changes(&mut entries), [Some(next)]);
-        drop(entries.wipe());
-        assert!(entries.take_unsaved().is_none() && entries.len() == 0);
-    }
-
-    #[test]
-    fn what_could_not_be_written_is_written_as_a_whole() {
-        let mut entries = Entries::from_saved(Halves::default());
-        see(&mut entries, &value(1 << 32, "Ada", 1));
-        drop(entries.take_unsaved());
-        entries.set_incomplete();
-        see(&mut entries, &value(2 << 32, "Bob", 1));
-
-        let Some(Unsaved::Whole(mut halves)) = entries.take_unsaved() else { panic!() };
-
-        halves.young.sort_by_key(|it| it.digits);
-        assert_eq!(halves.young, [value(1 << 32, "Ada", 1), value(2 << 32, "Bob", 1)]);
-        assert!(entries.take_unsaved().is_none());
-    }
-
-    #[test]
-    fn a_disk_that_does_not_keep_up_costs_no_memory() {
-        let mut entries = Entries::from_saved(Halves::default());
-        for number in 0..=MAX_PENDING as u64 {
-            see(&mut entries, &value(number << 40 | number, "Ada", 1));
-        }
-        assert!(entries.pending.as_ref().unwrap().changes.is_empty());
-        assert!(matches!(entries.take_unsaved(), Some(Unsaved::Whole(_))));
-    }
-}
+#[path = "remembered/tests.rs"]
+mod tests;

@@ -23,8 +23,16 @@ pub struct TokenTable {
     secret: Hmac<Sha256>,
     clock: Clock,
     entries: Mutex<Entries>,
-    /// Told when another thread has something to write or to free.
-    work: Arc<Notify>,
+    work: Arc<TableWork>,
+}
+
+/// Tells another thread what it has to do for a table.
+#[derive(Debug, Default)]
+pub(super) struct TableWork {
+    /// There is something to write.
+    pub(super) write: Notify,
+    /// There is something to free: at once, because a long list makes more of it many times a second.
+    pub(super) free: Notify,
 }
 
 /// A token that stands for no value of this key, or for two.
@@ -35,7 +43,7 @@ pub struct UnknownToken;
 impl TokenTable {
     /// Makes tokens under this secret, and remembers values in memory alone. `work` is told when
     /// another thread has something to do.
-    pub(super) fn new(secret: &[u8; 32], clock: Clock, work: Arc<Notify>) -> Self {
+    pub(super) fn new(secret: &[u8; 32], clock: Clock, work: Arc<TableWork>) -> Self {
         let secret = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
         Self { secret, clock, entries: Mutex::default(), work }
     }
@@ -69,8 +77,12 @@ impl TokenTable {
         out.push_str("«PII:");
         out.push_str(category.word());
         out.push(':');
-        let shown = if is_shared { 0..16 } else { 0..8 };
-        out.extend(shown.map(|at| HEX[usize::from((digits >> (60 - 4 * at)) as u8 & 15)]));
+        let mut shown = [0; 16];
+        for (at, digit) in shown.iter_mut().enumerate() {
+            *digit = HEX[usize::from((digits >> (60 - 4 * at)) as u8 & 15)];
+        }
+        let shown = if is_shared { &shown[..] } else { &shown[..8] };
+        out.push_str(std::str::from_utf8(shown).expect("hexadecimal digits are ASCII"));
         out.push('»');
     }
 
@@ -118,9 +130,16 @@ impl TokenTable {
 
     /// Remembers a value, and says whether another one has the same eight digits.
     fn remember(&self, seen: Seen<'_>) -> bool {
-        let (is_shared, has_work) = self.lock().remember(seen);
+        let mut entries = self.lock();
+        let had_forgotten = entries.has_forgotten();
+        let (is_shared, has_work) = entries.remember(seen);
+        let has_forgotten = entries.has_forgotten();
+        drop(entries);
         if has_work {
-            self.work.notify_one();
+            self.work.write.notify_one();
+        }
+        if has_forgotten && !had_forgotten {
+            self.work.free.notify_one();
         }
         is_shared
     }
@@ -146,8 +165,7 @@ fn hours(clock: &Clock) -> u32 {
     u32::try_from(since.as_secs() / HOUR.as_secs()).unwrap_or(u32::MAX)
 }
 
-const HEX: [char; 16] =
-    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Longest value that is remembered, in bytes: longer ones are texts, which no filter takes.
 pub(super) const MAX_VALUE_BYTES: usize = 4 << 10;

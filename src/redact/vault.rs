@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::Redaction;
@@ -19,7 +19,7 @@ use super::fields::FieldRules;
 use super::remembered::Halves;
 use super::table_name::TableName;
 use super::token_store::{self, TableStore};
-use super::tokens::{TokenTable, oldest_hour};
+use super::tokens::{TableWork, TokenTable, oldest_hour};
 use crate::clock::Clock;
 use crate::config::{Origin, RedactMode};
 use crate::credentials::TokenSealer;
@@ -37,8 +37,7 @@ struct VaultInner {
     tables: Mutex<Tables>,
     /// Whether it is known how the tables are kept, and what was kept is read.
     settled: watch::Sender<bool>,
-    /// Told when there is something to write or to free.
-    work: Arc<Notify>,
+    work: Arc<TableWork>,
 }
 
 #[derive(Default)]
@@ -138,10 +137,21 @@ impl TokenVault {
 
     /// Waits until there is something for [`TokenVault::flush`] to do.
     pub async fn wait_work(&self) {
-        self.0.work.notified().await;
+        self.0.work.write.notified().await;
     }
 
-    /// Writes what is new, and frees what was forgotten; waits for the disk.
+    /// Waits until there is something for [`TokenVault::free_forgotten`] to do.
+    pub async fn wait_forgotten(&self) {
+        self.0.work.free.notified().await;
+    }
+
+    /// Frees what tables have forgotten: milliseconds, which no request should wait for.
+    pub fn free_forgotten(&self) {
+        let tables: Vec<_> = self.tables().by_name.values().cloned().collect();
+        tables.iter().for_each(|table| table.free_forgotten());
+    }
+
+    /// Writes what is new; waits for the disk.
     ///
     /// # Errors
     ///
@@ -152,7 +162,6 @@ impl TokenVault {
         let tables: Vec<_> = self.tables().by_name.iter().map(named).collect();
         let mut outcome = Ok(());
         for (name, table) in tables {
-            table.free_forgotten();
             let Some(store) = store.as_mut().filter(|_| name.is_kept()) else { continue };
             let Some(unsaved) = table.take_unsaved() else { continue };
             if let Err(error) = store.write(&name, unsaved) {

@@ -152,6 +152,18 @@ impl RequestReceiver {
             Err(broadcast::error::RecvError::Closed) => BroadcastItem::Closed,
         }
     }
+
+    /// Returns the next item, if it is there.
+    pub fn try_recv(&mut self) -> Option<BroadcastItem> {
+        match self.receiver.try_recv() {
+            Ok(request) => Some(BroadcastItem::Request(request)),
+            Err(broadcast::error::TryRecvError::Lagged(count)) => {
+                Some(BroadcastItem::Lagged(count))
+            }
+            Err(broadcast::error::TryRecvError::Closed) => Some(BroadcastItem::Closed),
+            Err(broadcast::error::TryRecvError::Empty) => None,
+        }
+    }
 }
 
 impl Drop for RequestReceiver {

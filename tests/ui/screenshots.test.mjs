@@ -1,4 +1,4 @@
-// The pictures of docs/: an invented day, so that they are the same tomorrow. UPDATE_SCREENSHOTS=1 renews them.
+// The pictures of docs/ and README.md: an invented day, so that they are the same tomorrow. UPDATE_SCREENSHOTS=1 renews them.
 
 import assert from "node:assert/strict";
 import fs from "node:fs";
@@ -116,6 +116,11 @@ test("the overview looks as it is shown in the documents, light and dark", async
     await compare(name, await opened.screenshot());
     await opened.context().close();
   }
+});
+
+test("README shows the overview", () => {
+  const shown = /!\[[^\]]+\]\(docs\/inspector-overview\.png\)/;
+  assert.match(fs.readFileSync(path.join(ROOT, "README.md"), "utf8"), shown);
 });
 
 test("the requests look as they are shown in the documents", async () => {

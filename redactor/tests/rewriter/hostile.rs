@@ -40,6 +40,8 @@ fn what_is_not_json_is_refused() {
         assert_eq!(refusal(text.as_bytes()), Error::Incomplete, "{text}");
     }
     assert_eq!(refusal(b"[\"\xff\"]"), Error::Encoding);
+    // In UTF-32: a zero, and behind it what is no character.
+    assert_eq!(refusal(b"\0\0\0\0\0\0\",\"x\x06"), Error::Syntax);
     assert_eq!(refusal(b"[\"\xc3\"]"), Error::Encoding);
 }
 

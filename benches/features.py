@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""What a request pays for redaction and for the inspector: unused, used by another client, and used.
+
+    benches/features.py [PROGRAM] [--rounds N]     target/release/nexudus-proxy without one
+    benches/features.py [PROGRAM] --instructions   on a busy machine; needs valgrind
+
+One nginx is the upstream. Each row has a daemon of its own; all run side by side on one core, upstream and
+client on another. A round is a slice of requests to each, one after another over a kept connection, and is
+compared with the plain slice of the same round: what else the machine does disturbs both. A figure is the
+median over the rounds. "the same again" is what two equal daemons differ by. CPU time is the kernel's own
+nanoseconds (`schedstat`), of the whole process and of the thread that serves requests.
+
+Instructions are those of the thread that serves requests, counted by valgrind as instructions.py does.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import measure
+import proxies
+import upstream
+
+UPSTREAM = 28571
+SMALL, LIST = "/api/small", "/api/spaces/coworkers"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program", nargs="?", default="target/release/nexudus-proxy", type=Path)
+    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--requests", type=int, default=1500, help="small ones in a slice; lists: a tenth")
+    parser.add_argument("--instructions", action="store_true", help="count instructions instead")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        work.chmod(0o755)  # nginx drops to another user when root starts it
+        command, authority = upstream.prepare(work, UPSTREAM)
+        start = lambda stack, name, nth, valgrind=None: Daemon(
+            stack, work / name, authority, options.program.resolve(), UPSTREAM + 1 + nth, valgrind)
+        with measure.running(command, 1, UPSTREAM):
+            if options.instructions:
+                report_instructions(start)
+            else:
+                report(measured(start, options), options)
+
+
+def plain(_daemon):
+    return SMALL, None, contextlib.nullcontext
+
+
+def keys(daemon):
+    daemon.add("bot", "--redact")
+    daemon.add("other", "--redact=all")
+    return plain(daemon)
+
+
+def looked(daemon):
+    with daemon.reader():
+        daemon.ask(SMALL, 1)
+    return plain(daemon)
+
+
+def looking(daemon):
+    return SMALL, None, daemon.reader
+
+
+def plain_list(_daemon):
+    return LIST, None, contextlib.nullcontext
+
+
+def keyed_list(daemon):
+    return LIST, daemon.add("one"), contextlib.nullcontext
+
+
+def redacted_list(daemon):
+    return LIST, daemon.add("bot", "--redact"), contextlib.nullcontext
+
+
+# What is compared, and what it is compared with.
+ROWS = [
+    ("plain", plain, "plain"),
+    ("the same again", plain, "plain"),
+    ("other clients are redacted", keys, "plain"),
+    ("a page has looked, and left", looked, "plain"),
+    ("a page looks", looking, "plain"),
+    ("list of 100 records", plain_list, "list of 100 records"),
+    ("the list, with a key", keyed_list, "list of 100 records"),
+    ("the list, with a redacted key", redacted_list, "the list, with a key"),
+]
+
+
+def measured(start, options):
+    """Returns the costs of each row in each round, of the process and of the data thread."""
+    costs = {name: [] for name, *_ in ROWS}
+    with contextlib.ExitStack() as stack:
+        daemons = {name: start(stack, str(nth), nth) for nth, (name, *_) in enumerate(ROWS)}
+        ways = {name: prepare(daemons[name]) for name, prepare, _ in ROWS}
+        for turn in range(options.rounds):
+            for nth in range(len(ROWS)):
+                name = ROWS[(turn + nth) % len(ROWS)][0]
+                costs[name].append(slice_of(daemons[name], ways[name], options.requests))
+    return costs
+
+
+def slice_of(daemon, way, requests):
+    path, key, during = way
+    requests = requests if path == SMALL else requests // 10
+    with during():
+        before = daemon.cpu()
+        daemon.ask(path, requests, key)
+        time.sleep(0.02)  # until every thread waits
+        after = daemon.cpu()
+    return [(late - early) / requests / 1e3 for early, late in zip(before, after)]
+
+
+def report(costs, options):
+    print(f"{options.rounds} rounds of {options.requests} requests, load {os.getloadavg()[1]:.1f}")
+    print("| | µs CPU | beside it | data thread | beside it | compared with |\n|---|---:|---:|---:|---:|---|")
+    for name, _, other in ROWS:
+        cells = []
+        for which in (0, 1):
+            own = [cost[which] for cost in costs[name]]
+            beside = [cost / it[which] for cost, it in zip(own, costs[other])]
+            cells += [f"{statistics.median(own):.1f}", f"{(statistics.median(beside) - 1) * 100:+.1f} %"]
+        print(f"| {name} | {' | '.join(cells)} | {other} |")
+
+
+def report_instructions(start):
+    print("| | instructions of a request | beside it | compared with |\n|---|---:|---:|---|")
+    counts = {}
+    for nth, (name, prepare, other) in enumerate(ROWS):
+        few, many = (counted(start, nth, prepare, requests) for requests in (200, 1200))
+        # The thread that serves is the one whose count grows.
+        counts[name] = max(many[thread] - few[thread] for thread in few.keys() & many.keys()) / 1000
+        beside = f"{(counts[name] / counts[other] - 1) * 100:+.2f} %"
+        print(f"| {name} | {counts[name]:.0f} | {beside} | {other} |")
+
+
+def counted(start, nth, prepare, requests):
+    """Returns the instructions of each thread of a daemon that has served so many requests."""
+    with tempfile.TemporaryDirectory() as directory:
+        with contextlib.ExitStack() as stack:
+            daemon = start(stack, f"{nth}-{requests}", nth, Path(directory) / "profile")
+            path, key, during = prepare(daemon)
+            with during():
+                daemon.ask(path, requests, key)
+        total = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
+        profiles = {file.name: total.search(file.read_text(errors="replace"))
+                    for file in Path(directory).iterdir()}
+        return {name: int(found[1]) for name, found in profiles.items() if found}
+
+
+class Daemon:
+    """A daemon of ours with a connection to it."""
+
+    def __init__(self, stack, home, authority, program, port, valgrind):
+        home.mkdir()
+        self.proxy = proxies.nexudus_proxy(home, UPSTREAM, authority, program, port)
+        command = self.proxy.command
+        if valgrind:
+            command = ["valgrind", "--tool=callgrind", "--separate-threads=yes",
+                       f"--callgrind-out-file={valgrind}", *command]
+        self.process = stack.enter_context(
+            measure.running(command, 0, port, self.proxy.environment, limit=120, end_limit=120))
+        measure.settle(f"http://127.0.0.1:{port}{SMALL}")
+        self.connection = http.client.HTTPConnection("127.0.0.1", port)
+        # One answer has come before anything is counted.
+        self.ask(SMALL, 50)
+
+    def add(self, name, *flags):
+        """Adds a client and returns its key."""
+        program, config = self.proxy.command[0], self.proxy.command[3]
+        return subprocess.run([program, "client", "add", name, "--config", config, *flags], check=True,
+                              env=self.proxy.environment, capture_output=True, text=True).stdout.strip()
+
+    def ask(self, path, times, key=None):
+        headers = {"Nexudus-Proxy-Key": key} if key else {}
+        for _ in range(times):
+            self.connection.request("GET", path, headers=headers)
+            answer = self.connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{path}: {answer.status} {body[:200]}")
+        return body
+
+    def cpu(self):
+        pid = self.process.pid
+        return measure.cpu_nanos(pid), measure.cpu_nanos(pid, "data")
+
+    @contextlib.contextmanager
+    def reader(self):
+        """Reads every event, as the page does through `ui`."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(f"{self.proxy.environment['XDG_RUNTIME_DIR']}/nexudus-proxy/admin.sock")
+            admin.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if not admin.recv(65536).startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError("no events")
+            thread = threading.Thread(target=lambda: all(iter(lambda: admin.recv(65536), b"")), daemon=True)
+            thread.start()
+            yield
+            admin.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        time.sleep(0.05)  # until the daemon knows
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {1})
+    sys.stdout.reconfigure(line_buffering=True)
+    main()
