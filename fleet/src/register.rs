@@ -182,8 +182,7 @@ impl RecordSet {
 
     /// Takes an entry; the stronger of both stays. Says whether it was the new one.
     pub fn raise(&mut self, id: &str, entry: Entry) -> bool {
-        let is_stronger =
-            self.clients.get(id).is_none_or(|held| entry.strength() > held.strength());
+        let is_stronger = self.clients.get(id).is_none_or(|held| entry.outranks(held));
         if is_stronger {
             self.clients.insert(id.to_owned(), entry);
         }
@@ -213,9 +212,13 @@ impl RecordSet {
                 self.raise_stray(id, stored.fence, stray);
             }
         }
-        self.clients.retain(|_, entry| !entry.is_over(now));
         let stands: BTreeMap<&str, &Stored> =
             engine.iter().map(|(name, stored)| (name.as_str(), stored)).collect();
+        self.clients.retain(|id, entry| match entry {
+            // Nothing is known of what was removed again.
+            Entry::Unopened(_) => stands.contains_key(format!("{CLIENT}{id}").as_str()),
+            Entry::Live(..) | Entry::Revoked(..) => !entry.is_over(now),
+        });
         self.missing(keys, &stands)
     }
 
@@ -224,7 +227,7 @@ impl RecordSet {
         for (id, entry) in &self.clients {
             let name = format!("{CLIENT}{id}");
             let stands = stands.get(name.as_str()).map(|stored| Entry::open(keys, &name, stored));
-            if stands.is_some_and(|stands| stands.strength() >= entry.strength()) {
+            if stands.is_some_and(|stands| !entry.outranks(&stands)) {
                 continue;
             }
             missing.extend(entry.to_stored(keys, &name).map(|stored| (name, stored)));
@@ -252,12 +255,17 @@ impl Entry {
             .map_or(Self::Unopened(stored.fence), |client| Self::Live(stored.fence, client))
     }
 
-    /// Orders entries of one name: a tombstone wins, then what opens, then the fence.
-    fn strength(&self) -> (u8, Fence) {
-        match self {
-            Self::Unopened(fence) => (0, *fence),
-            Self::Live(fence, _) => (1, *fence),
-            Self::Revoked(fence, _) => (2, *fence),
+    /// Says whether this one takes the place of another of its name: a tombstone of any other entry,
+    /// else the newer one. What does not open may be the revocation of what a member holds, if it is
+    /// newer; and whatever opens tells more than it.
+    fn outranks(&self, held: &Self) -> bool {
+        match (self, held) {
+            (Self::Revoked(fence, _), Self::Revoked(held, _)) => fence > held,
+            (Self::Revoked(..), Self::Live(..) | Self::Unopened(_)) => true,
+            (Self::Live(..) | Self::Unopened(_), Self::Revoked(..)) => false,
+            (Self::Live(fence, _), Self::Live(held, _))
+            | (Self::Unopened(fence), Self::Live(held, _) | Self::Unopened(held)) => fence > held,
+            (Self::Live(..), Self::Unopened(_)) => true,
         }
     }
 

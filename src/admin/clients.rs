@@ -49,6 +49,8 @@ pub(super) async fn change(
     let changed = tokio::task::spawn_blocking(move || {
         let changed = change.apply(clients.directory());
         tokens.retain(|name| is_table_used(&clients, name));
+        // A fleet hears of the change as soon as the file is read.
+        clients.reload_blocking();
         changed
     })
     .await;

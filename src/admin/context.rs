@@ -16,7 +16,7 @@ use super::api::{
 };
 use super::authority_channels::Authorities;
 use super::connection_slots::ConnectionSlots;
-use super::health::{Heartbeat, readiness};
+use super::health::{Heartbeat, note_stale_keys, readiness};
 use super::history::History;
 use super::problem::{render, response_for_profile};
 use crate::approvals::Approvals;
@@ -66,6 +66,14 @@ pub struct RuntimeState {
     pub redact: Redact,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
+}
+
+impl RuntimeState {
+    /// Says whether every caller needs a key.
+    pub(super) fn needs_keys(&self) -> bool {
+        let is = |key: &str, value: serde_json::Value| self.settings.get(key) == Some(&value);
+        is("policy.anonymous", "none".into()) || is("listen.expose", true.into())
+    }
 }
 
 /// A command to the daemon as a whole.
@@ -165,6 +173,8 @@ impl AdminContext {
 
     pub(super) fn readiness(&self, lifecycle: Lifecycle) -> Readiness {
         let mut readiness = readiness(&self.session, lifecycle);
+        let needs_keys = self.runtime.borrow().needs_keys();
+        note_stale_keys(&mut readiness, &self.clients, needs_keys);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
     }

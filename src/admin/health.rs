@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::api::{Lifecycle, Readiness, Reason};
+use crate::clients::{Clients, KeyError};
+use crate::problem::Problem as _;
 use crate::session::{Error, Session};
 
 /// Checks whether every data thread still runs. Clones check the same threads.
@@ -97,6 +99,24 @@ pub fn readiness(session: &Session, lifecycle: Lifecycle) -> Readiness {
     }
     reasons.extend(session.bearer().err().map(|error| reason(&error)));
     Readiness { ready: reasons.is_empty(), reasons }
+}
+
+/// Adds that callers with keys are refused, because this member has not heard of its fleet for long.
+/// Where every caller needs a key, no request can be served.
+pub(super) fn note_stale_keys(readiness: &mut Readiness, clients: &Clients, needs_keys: bool) {
+    if !clients.are_stale() {
+        return;
+    }
+    let details = KeyError::Stale.details();
+    readiness.ready &= !needs_keys;
+    readiness.reasons.push(Reason {
+        code: details.kind.code().to_owned(),
+        sentence: "callers with keys are refused: this machine has heard nothing of its fleet for \
+                   longer than fleet.clients_stale"
+            .to_owned(),
+        cause: None,
+        hint: details.hint.unwrap_or_default().into_owned(),
+    });
 }
 
 fn reason(error: &Error) -> Reason {

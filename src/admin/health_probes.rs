@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
 use super::context::RuntimeState;
-use super::health::{Heartbeat, LIVENESS_TIMEOUT, readiness};
+use super::health::{Heartbeat, LIVENESS_TIMEOUT, note_stale_keys, readiness};
+use crate::clients::Clients;
 use crate::listen::Stream;
 use crate::session::Session;
 
@@ -23,6 +24,7 @@ use crate::session::Session;
 #[derive(Clone, Debug)]
 pub struct HealthProbes {
     session: Session,
+    clients: Clients,
     runtime: watch::Receiver<RuntimeState>,
     heartbeat: Heartbeat,
 }
@@ -30,11 +32,11 @@ pub struct HealthProbes {
 impl HealthProbes {
     /// Looks at the session, the phase of the daemon's life and the data path.
     pub(super) fn new(
-        session: Session,
+        (session, clients): (Session, Clients),
         runtime: watch::Receiver<RuntimeState>,
         heartbeat: Heartbeat,
     ) -> Self {
-        Self { session, runtime, heartbeat }
+        Self { session, clients, runtime, heartbeat }
     }
 
     /// Responds to one request. The caller bounds the time.
@@ -60,8 +62,10 @@ impl HealthProbes {
                 Some(self.heartbeat.silent_threads(LIVENESS_TIMEOUT / 2).await.is_empty())
             }
             "/readyz" => {
-                let lifecycle = self.runtime.borrow().lifecycle;
-                Some(readiness(&self.session, lifecycle).ready)
+                let now = self.runtime.borrow();
+                let mut readiness = readiness(&self.session, now.lifecycle);
+                note_stale_keys(&mut readiness, &self.clients, now.needs_keys());
+                Some(readiness.ready)
             }
             _ => None,
         };

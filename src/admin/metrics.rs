@@ -7,7 +7,6 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::context::AdminContext;
-use super::health::readiness;
 use crate::session::SessionState;
 use crate::telemetry::{self, BUCKET_BOUNDS, Histogram};
 use crate::throttle::{LimiterStatus, ThrottleStatus};
@@ -26,7 +25,7 @@ fn write(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     to.labelled("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1)?;
     let uptime = context.server.started.elapsed().as_secs_f64();
     to.single("uptime_seconds", "gauge", "Time since the start.", uptime)?;
-    let ready = readiness(&context.session, context.runtime_state().lifecycle).ready;
+    let ready = context.readiness(context.runtime_state().lifecycle).ready;
     to.single("ready", "gauge", "Whether a request could be served now.", u8::from(ready))?;
     requests(context, to)?;
     session(context, to)?;
@@ -116,7 +115,20 @@ fn fleet(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     let apart = u8::from(fleet.apart);
     to.single("fleet_apart", "gauge", "Whether a session of its own is served.", apart)?;
     let behind = u8::from(fleet.behind);
-    to.single("fleet_engine_behind", "gauge", "Whether the engine lost what members know.", behind)
+    to.single(
+        "fleet_engine_behind",
+        "gauge",
+        "Whether the engine lost what members know.",
+        behind,
+    )?;
+    if !fleet.clients_shared {
+        return Ok(());
+    }
+    to.single("fleet_clients", "gauge", "Named clients of the fleet.", fleet.clients)?;
+    let help = "Named clients that are refused, because their records do not open.";
+    to.single("fleet_clients_unopened", "gauge", help, fleet.clients_unopened)?;
+    let stale = u8::from(fleet.clients_stale);
+    to.single("fleet_clients_stale", "gauge", "Whether callers with keys are refused.", stale)
 }
 
 /// Writes the metrics of throttling, for the API and each `[[host]]`.

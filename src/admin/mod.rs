@@ -89,8 +89,9 @@ impl Admin {
 
     /// Returns the two health probes, for a listener of their own.
     pub fn health_probes(&self) -> HealthProbes {
-        let AdminState { session, runtime, heartbeat, .. } = &**self.context;
-        HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+        let AdminState { session, clients, runtime, heartbeat, .. } = &**self.context;
+        let looked_at = (session.clone(), clients.clone());
+        HealthProbes::new(looked_at, runtime.clone(), heartbeat.clone())
     }
 
     /// Records the last day of the daemon, for ever: once a minute, and with each change of the

@@ -161,7 +161,7 @@ fn add(
     let page = limits.origin.as_ref().map(page_note);
     let asking = asking_note(&limits, globals);
     let unredacted = client_redaction::bypass(&limits, &config);
-    let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits }, print)?;
+    let keys = clients.apply(ClientChange::add(name, limits), print)?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
     let shown = match &guide {
         Some(guide) => show_key_and_guide(name, &key, expires, guide, globals, print),
@@ -183,7 +183,7 @@ fn add(
             "`nexudus-proxy --system client add NAME`"
         ));
     }
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     Ok(())
 }
 
@@ -213,7 +213,7 @@ fn set(
     if !globals.quiet {
         asking_note(&limits, globals).iter().for_each(|note| print.note(note));
     }
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);
         json["name"] = name.into();
@@ -259,7 +259,7 @@ fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
         let undone = clients.apply(ClientChange::Restore { name: name.to_owned(), key }, print);
         unshown(error, undone, "the client keeps its old key")
     })?;
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if limits.is_expired(SystemTime::now()) {
         print.warning(&globals.as_typed(&format!(
             "the client has expired: `nexudus-proxy client set {name} --clear expires` lets it in \
@@ -386,7 +386,7 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let clients = ClientStore::open(globals)?;
     clients.apply(ClientChange::Revoke { name: name.to_owned() }, print)?;
-    clients.announce(globals, print);
+    clients.announce_change(globals, print);
     if globals.json {
         print.json(&json!({ "name": name, "revoked": true }))
     } else {

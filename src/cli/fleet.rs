@@ -137,6 +137,9 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
     rows.push(("durability", durability.to_owned()));
     rows.extend(fleet.paces.iter().map(|one| ("pace", pace(one))));
     rows.extend(fleet.members.iter().map(|one| ("member", member(one))));
+    if fleet.clients_shared {
+        rows.push(("clients", clients(fleet)));
+    }
     if fleet.spares > 0 {
         let spares = pluralize(fleet.spares, "token pair");
         rows.push(("spares", format!("{spares} of logins that another login overtook")));
@@ -146,6 +149,17 @@ fn rows(fleet: &FleetStatus) -> Vec<(&'static str, String)> {
         rows.push(("strays", format!("{strays} of members that were cut off")));
     }
     rows
+}
+
+fn clients(fleet: &FleetStatus) -> String {
+    let mut text = format!("{}, {} revoked", fleet.clients, fleet.clients_revoked);
+    if fleet.clients_unopened > 0 {
+        text.push_str(&format!(", {} refused: their records do not open", fleet.clients_unopened));
+    }
+    if fleet.clients_stale {
+        text.push_str("; callers with keys are refused until the engine answers");
+    }
+    text
 }
 
 fn role(fleet: &FleetStatus) -> String {

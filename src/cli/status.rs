@@ -221,6 +221,9 @@ fn maintenance_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Ve
 fn state(status: &Status, print: Printer) -> String {
     match status.readiness.reasons.first() {
         None => print.style("32", "ready"),
+        Some(reason) if status.readiness.ready => {
+            print.style("33", &format!("ready, but {} ({})", reason.sentence, reason.code))
+        }
         Some(reason) => {
             print.style("31", &format!("not ready: {} ({})", reason.sentence, reason.code))
         }

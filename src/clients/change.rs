@@ -18,6 +18,9 @@ pub enum ClientChange {
         /// The limits of the client.
         #[serde(with = "store::wire")]
         limits: ClientPolicy,
+        /// Whether the client is of one command on this machine, so that no fleet hears of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        here: bool,
     },
     /// Changes the limits of a client; its key and its counts stay.
     Set {
@@ -60,6 +63,11 @@ pub struct ChangedKeys {
 }
 
 impl ClientChange {
+    /// Adds a client, which a fleet shares.
+    pub fn add(name: &str, limits: ClientPolicy) -> Self {
+        Self::Add { name: name.to_owned(), limits, here: false }
+    }
+
     /// Changes the limits of a client.
     pub fn set(name: &str, change: LimitChange) -> Self {
         let LimitChange { clear, given, no_delete } = change;
@@ -85,8 +93,9 @@ impl ClientChange {
     /// [`super::undo_rotation`] and [`super::revoke`].
     pub fn apply(self, directory: &Path) -> Result<ChangedKeys, Error> {
         match self {
-            Self::Add { name, limits } => {
-                let new = store::add(directory, &name, limits)?;
+            Self::Add { name, limits, here } => {
+                let add = if here { store::add_here } else { store::add };
+                let new = add(directory, &name, limits)?;
                 Ok(ChangedKeys { new: Some(new), replaced: None })
             }
             Self::Rotate { name } => {

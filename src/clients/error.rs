@@ -100,6 +100,15 @@ pub enum KeyError {
     /// The file of clients is damaged.
     #[error("the client key cannot be checked: the file of clients is unreadable")]
     Unreadable,
+    /// This member of a fleet could have missed the revocation of the key.
+    #[error(
+        "the client key cannot be checked: this machine has heard nothing of its fleet for longer \
+         than fleet.clients_stale"
+    )]
+    Stale,
+    /// The fleet has a record of the client that does not open here.
+    #[error("the client key cannot be checked: the fleet's record of the client does not open")]
+    Unopened,
     /// The file of clients has changed, and must be read before the key can be checked.
     #[error("the client key cannot be checked: the file of clients is just being changed")]
     Changed,
@@ -110,6 +119,14 @@ impl Problem for KeyError {
         match self {
             Self::Unknown | Self::Expired => ProblemKind::KeyRefused.into(),
             Self::Unreadable | Self::Changed => ProblemKind::KeyNotChecked.into(),
+            Self::Stale => ProblemKind::KeyNotChecked.with_hint(
+                "Send it again once the engine of the fleet answers; `nexudus-proxy fleet status` \
+                 says why it does not.",
+            ),
+            Self::Unopened => ProblemKind::KeyNotChecked.with_hint(
+                "Give this machine the keys of the fleet (fleet.key_command), or revoke the client \
+                 and add it again.",
+            ),
         }
     }
 }

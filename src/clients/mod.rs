@@ -13,6 +13,7 @@ mod budget_status;
 mod change;
 mod client;
 mod error;
+mod fleet_gate;
 mod key;
 mod key_scanner;
 mod limits;
@@ -28,6 +29,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
+use self::fleet_gate::FleetGate;
 use self::table::TableCell;
 use self::usage_counter::UsageCounter;
 use crate::clock::Clock;
@@ -37,6 +41,7 @@ pub use self::budget_status::BudgetStatus;
 pub use self::change::{ChangedKeys, ClientChange};
 pub use self::client::{ByteMeter, Client, ClientUse};
 pub use self::error::{Error, KeyError, QuotaError};
+pub use self::fleet_gate::GateRules;
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::key_scanner::{
     MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
@@ -46,7 +51,10 @@ pub use self::limits::{ClientPolicy, Limit, LimitChange};
 pub use self::redaction::RedactionPolicy;
 pub use self::shared_counts::{CountRefusal, CounterLimit, SharedCounter, SharedCounts};
 pub use self::store::wire as limits_json;
-pub use self::store::{ReplacedKey, StoredClient, add, list, revoke, rotate, set, undo_rotation};
+pub use self::store::{
+    FleetRecord, FleetRecords, Offer, Reconciled, ReplacedKey, SharingNote, StoredClient, add,
+    list, reconcile, revoke, rotate, set, undo_rotation,
+};
 pub use self::web_origin::{MalformedOrigin, WebOrigin};
 
 /// The clients of one profile. Clones share them.
@@ -56,6 +64,7 @@ pub struct Clients(Arc<ClientsInner>);
 #[derive(Debug)]
 struct ClientsInner {
     table: TableCell,
+    gate: FleetGate,
     shared: Arc<ClientContext>,
 }
 
@@ -96,7 +105,8 @@ impl Clients {
     pub fn new(directory: &Path, clock: Clock) -> Self {
         let counter = UsageCounter::new(directory);
         let shared = Arc::new(ClientContext { clock, counter, counts: OnceLock::new() });
-        Self(Arc::new(ClientsInner { table: TableCell::new(directory, shared.clone()), shared }))
+        let table = TableCell::new(directory, shared.clone());
+        Self(Arc::new(ClientsInner { table, gate: FleetGate::default(), shared }))
     }
 
     /// Returns the directory of the clients' file: the profile's state.
@@ -119,9 +129,11 @@ impl Clients {
             return Err(KeyError::Unreadable);
         }
         let client = table.find(presented).ok_or(KeyError::Unknown)?;
-        if client.stored.limits.is_expired(self.0.shared.clock.now().wall) {
+        let now = self.0.shared.clock.now();
+        if client.stored.limits.is_expired(now.wall) {
             return Err(KeyError::Expired);
         }
+        self.0.gate.check(&client.stored, now.boot)?;
         Ok(client.clone())
     }
 
@@ -138,8 +150,41 @@ impl Clients {
         Ok(str::from_utf8(origin).is_ok_and(|origin| table.names_origin(origin)))
     }
 
-    /// Reads the file if it was replaced, on a thread for work that blocks.
+    /// Shares the clients with the other members of a fleet, under these rules from now on.
+    pub fn set_gate(&self, rules: GateRules) {
+        self.0.gate.set(rules);
+    }
+
+    /// Says whether callers with keys are refused because a revocation could be unheard.
+    pub fn are_stale(&self) -> bool {
+        if !self.0.gate.is_stale(self.0.shared.clock.boot()) {
+            return false;
+        }
+        self.0.table.reload_if_changed();
+        let table = self.0.table.load();
+        table.clients().iter().any(|client| client.stored.sharing == store::Sharing::Shared)
+    }
+
+    /// Returns how often the file was read, and wakes whenever it is read again.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.0.table.revisions()
+    }
+
+    /// Reads the file if it was replaced, on a thread for work that blocks; else waits for the
+    /// member of a fleet that has not started yet.
     pub async fn reload(&self) {
+        if self.0.table.load().is_current() {
+            self.0.gate.wait_started().await;
+        } else {
+            self.reload_file().await;
+        }
+    }
+
+    /// Reads the file if it was replaced, on a thread for work that blocks.
+    pub async fn reload_file(&self) {
+        if self.0.table.load().is_current() {
+            return;
+        }
         let inner = self.0.clone();
         // The reading goes on if this request is given up.
         blocking::run(move || inner.table.reload_if_changed()).await;
@@ -159,13 +204,15 @@ impl Clients {
     }
 
     async fn is_valid(&self, client: &Client) -> bool {
-        if !self.0.table.load().is_current() {
-            self.reload().await;
-        }
-        let now = self.0.shared.clock.now().wall;
+        self.reload_file().await;
+        let now = self.0.shared.clock.now();
         let table = self.0.table.load();
         let same = table.get(&client.stored.hash).filter(|it| it.stored.id == client.stored.id);
-        same.is_some_and(|client| !client.stored.limits.is_expired(now))
+        same.is_some_and(|client| {
+            let gate = self.0.gate.check(&client.stored, now.boot);
+            let is_refused = matches!(gate, Err(error) if error != KeyError::Changed);
+            !client.stored.limits.is_expired(now.wall) && !is_refused
+        })
     }
 
     /// Counts together with other machines from now on.
@@ -176,7 +223,7 @@ impl Clients {
     /// Asks how much all machines have used, for a person who wants to see it.
     pub async fn refresh_counts(&self) {
         let Some(shared) = self.0.shared.counts.get() else { return };
-        self.reload().await;
+        self.reload_file().await;
         let all = ClientUse { is_write: true, is_delete: true };
         let table = self.0.table.load_full();
         let counters = table.clients().iter().flat_map(|client| client.counters(all));

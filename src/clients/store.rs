@@ -4,19 +4,22 @@
 //! replaced. A file that cannot be read is an error, and is never overwritten: it might still hold
 //! clients that a person wants back.
 
+mod entry;
+mod sharing;
 pub mod wire;
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{Budget, Budgets};
+pub(super) use self::entry::Sharing;
+use self::entry::{ClientEntry, ClientsFile, RevokedEntry, VERSION};
+pub use self::sharing::{FleetRecord, FleetRecords, Offer, Reconciled, SharingNote, reconcile};
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange, RedactionPolicy, WebOrigin};
-use crate::config::{Rule, RuleSet, format_rate, parse_rate};
+use super::{ClientPolicy, Error, LimitChange, to_unix_millis};
 use crate::secret::Secret;
 use crate::secure_fs;
 
@@ -32,6 +35,19 @@ pub struct StoredClient {
     pub created: SystemTime,
     /// The requests that the client may send.
     pub limits: ClientPolicy,
+    /// When the key and the limits were last changed, in milliseconds since 1970: of two versions in a
+    /// fleet, the newer key and the newer limits stay.
+    pub(super) key_changed: u64,
+    pub(super) limits_changed: u64,
+    pub(super) sharing: Sharing,
+}
+
+/// The content of the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    pub(super) clients: Vec<StoredClient>,
+    /// Revocations that the fleet does not know of yet.
+    revoked: Vec<RevokedEntry>,
 }
 
 /// A key that a rotation has replaced: its hash, which tells nothing about the key.
@@ -51,10 +67,14 @@ pub struct ReplacedKey {
 ///
 /// [`Error::Unreadable`] or [`Error::Damaged`].
 pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
+    read(directory).map(|contents| contents.clients)
+}
+
+fn read(directory: &Path) -> Result<Contents, Error> {
     let path = directory.join(FILE_NAME);
     let text = match read_private_file(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
         Err(source) => return Err(Error::Unreadable { path, source }),
     };
     let damaged = |what: String| Error::Damaged { path: path.clone(), what };
@@ -67,7 +87,7 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
         let name = record.name.clone();
         record.into_client().ok_or_else(|| damaged(format!("the entry of `{name}` is not valid")))
     });
-    clients.collect()
+    Ok(Contents { clients: clients.collect::<Result<_, _>>()?, revoked: written.revoked })
 }
 
 /// Adds a client and returns its key, which is stored nowhere.
@@ -76,11 +96,29 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
 ///
 /// [`Error::Name`], [`Error::Exists`], and those of reading and writing the file.
 pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret, Error> {
+    add_with(directory, name, limits, Sharing::NotYet)
+}
+
+/// Adds a client that no other machine hears of, and returns its key.
+pub(super) fn add_here(
+    directory: &Path,
+    name: &str,
+    limits: ClientPolicy,
+) -> Result<Secret, Error> {
+    add_with(directory, name, limits, Sharing::Never)
+}
+
+fn add_with(
+    directory: &Path,
+    name: &str,
+    limits: ClientPolicy,
+    sharing: Sharing,
+) -> Result<Secret, Error> {
     if !is_valid_name(name) {
         return Err(Error::Name { name: name.to_owned() });
     }
     let (key, hash) = new_key();
-    update(directory, |clients| {
+    update(directory, |Contents { clients, .. }| {
         let now = SystemTime::now();
         // An expired client makes room for a new one of its name.
         clients.retain(|client| client.name != name || !client.limits.is_expired(now));
@@ -88,7 +126,18 @@ pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret,
             return Err(Error::Exists { name: name.to_owned() });
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
-        clients.push(StoredClient { id, name: name.to_owned(), hash, created: now, limits });
+        let (key_changed, limits_changed) = (0, 0);
+        let name = name.to_owned();
+        clients.push(StoredClient {
+            id,
+            name,
+            hash,
+            created: now,
+            limits,
+            key_changed,
+            limits_changed,
+            sharing,
+        });
         Ok(())
     })?;
     Ok(key)
@@ -100,12 +149,15 @@ pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret,
 ///
 /// [`Error::Missing`], and those of reading and writing the file.
 pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
-    update(directory, |clients| {
-        let before = clients.len();
-        clients.retain(|client| client.name != name);
-        if clients.len() == before {
+    update(directory, |Contents { clients, revoked }| {
+        let (ended, left): (Vec<_>, _) =
+            std::mem::take(clients).into_iter().partition(|client| client.name == name);
+        *clients = left;
+        if ended.is_empty() {
             return Err(Error::Missing { name: name.to_owned() });
         }
+        let is_shared = |client: &&StoredClient| client.sharing == Sharing::Shared;
+        revoked.extend(ended.iter().filter(is_shared).map(RevokedEntry::from_client));
         Ok(())
     })
 }
@@ -118,8 +170,9 @@ pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
 /// [`Error::Missing`], and those of reading and writing the file.
 pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, ReplacedKey), Error> {
     let (key, hash) = new_key();
-    let replaced = update(directory, |clients| {
+    let replaced = update(directory, |Contents { clients, .. }| {
         let client = find_mut(clients, name)?;
+        client.key_changed = next_version(client.key_changed);
         let issued_sha256 = hash.to_hex();
         let replaced = std::mem::replace(&mut client.hash, hash);
         Ok(ReplacedKey { id: client.id.clone(), key_sha256: replaced.to_hex(), issued_sha256 })
@@ -135,13 +188,14 @@ pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, ReplacedKey), Err
 /// [`Error::Missing`], [`Error::Changed`] if it has another key by now, and those of reading and
 /// writing the file.
 pub fn undo_rotation(directory: &Path, name: &str, replaced: &ReplacedKey) -> Result<(), Error> {
-    update(directory, |clients| {
+    update(directory, |Contents { clients, .. }| {
         let is_taken = clients.iter().any(|client| client.hash.to_hex() == replaced.key_sha256);
         let client = find_mut(clients, name)?;
         let is_current =
             client.id == replaced.id && client.hash.to_hex() == replaced.issued_sha256 && !is_taken;
         let hash = KeyHash::from_hex(&replaced.key_sha256).filter(|_| is_current);
         client.hash = hash.ok_or_else(|| Error::Changed { name: name.to_owned() })?;
+        client.key_changed = next_version(client.key_changed);
         Ok(())
     })
 }
@@ -152,11 +206,17 @@ pub fn undo_rotation(directory: &Path, name: &str, replaced: &ReplacedKey) -> Re
 ///
 /// [`Error::Missing`], and those of reading and writing the file.
 pub fn set(directory: &Path, name: &str, change: &LimitChange) -> Result<ClientPolicy, Error> {
-    update(directory, |clients| {
+    update(directory, |Contents { clients, .. }| {
         let client = find_mut(clients, name)?;
+        client.limits_changed = next_version(client.limits_changed);
         client.limits = change.apply(&client.limits);
         Ok(client.limits.clone())
     })
+}
+
+/// Numbers a change: later ones are higher, also by a clock that was set back.
+fn next_version(before: u64) -> u64 {
+    to_unix_millis(SystemTime::now()).max(before.saturating_add(1))
 }
 
 fn find_mut<'a>(
@@ -175,7 +235,7 @@ pub(super) fn new_key() -> (Secret, KeyHash) {
 
 pub(super) fn update<T>(
     directory: &Path,
-    change: impl FnOnce(&mut Vec<StoredClient>) -> Result<T, Error>,
+    change: impl FnOnce(&mut Contents) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let path = directory.join(FILE_NAME);
     let failed = |source| Error::Write { path: path.clone(), source };
@@ -183,19 +243,28 @@ pub(super) fn update<T>(
     let lock = secure_fs::open_lock_file(&directory.join("clients.lock")).map_err(failed)?;
     // Another command holds the lock for a few milliseconds; closing the file releases it.
     lock.lock().map_err(failed)?;
-    let mut clients = list(directory)?;
-    let changed = change(&mut clients)?;
-    let written = ClientsFile {
-        version: VERSION,
-        clients: clients.iter().map(ClientEntry::from_client).collect(),
-    };
-    let text = serde_json::to_string_pretty(&written).expect("strings and numbers become JSON");
-    let text = format!("{text}\n");
+    let mut contents = read(directory)?;
+    let before = written(&contents);
+    let changed = change(&mut contents)?;
+    let text = written(&contents);
+    if text == before {
+        return Ok(changed);
+    }
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Error::Full { max: MAX_FILE_BYTES });
     }
     secure_fs::atomic_write(&path, text.as_bytes()).map_err(failed)?;
     Ok(changed)
+}
+
+fn written(contents: &Contents) -> String {
+    let file = ClientsFile {
+        version: VERSION,
+        clients: contents.clients.iter().map(ClientEntry::from_client).collect(),
+        revoked: contents.revoked.clone(),
+    };
+    let text = serde_json::to_string_pretty(&file).expect("strings and numbers become JSON");
+    format!("{text}\n")
 }
 
 /// Reads a file that only its owner may write.
@@ -221,132 +290,12 @@ fn is_valid_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-') && !is_key
 }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ClientsFile {
-    version: u32,
-    clients: Vec<ClientEntry>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ClientEntry {
-    id: String,
-    name: String,
-    key_sha256: String,
-    /// Seconds since 1970, like every time here.
-    created: u64,
-    read_only: bool,
-    allow: Vec<String>,
-    deny: Vec<String>,
-    /// These four are left out where they say nothing, for earlier versions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ask: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_writes: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_deletes: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_bytes: Option<String>,
-    expires: Option<u64>,
-    rate: Option<String>,
-    max_requests: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<WebOrigin>,
-    #[serde(default, skip_serializing_if = "RedactionPolicy::is_default")]
-    redaction: RedactionPolicy,
-}
-
-impl ClientEntry {
-    fn from_client(client: &StoredClient) -> Self {
-        let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let ClientPolicy { read_only, allow, deny, ask, budgets, .. } = &client.limits;
-        let ClientPolicy { expires, rate, max_requests, origin, redaction, .. } = &client.limits;
-        Self {
-            id: client.id.clone(),
-            name: client.name.clone(),
-            key_sha256: client.hash.to_hex(),
-            created: to_unix_seconds(client.created),
-            read_only: *read_only,
-            allow: texts(allow),
-            deny: texts(deny),
-            ask: texts(ask),
-            max_writes: budgets.writes.as_ref().map(Budget::format_count),
-            max_deletes: budgets.deletes.as_ref().map(Budget::format_count),
-            max_bytes: budgets.bytes.as_ref().map(Budget::format_bytes),
-            expires: expires.map(to_unix_seconds),
-            rate: rate.map(format_rate),
-            max_requests: *max_requests,
-            origin: origin.clone(),
-            redaction: redaction.clone(),
-        }
-    }
-
-    fn into_client(self) -> Option<StoredClient> {
-        let rules = |texts: Vec<String>| {
-            texts.iter().map(|text| Rule::parse(text).ok()).collect::<Option<RuleSet>>()
-        };
-        let limits = ClientPolicy {
-            read_only: self.read_only,
-            allow: rules(self.allow)?,
-            deny: rules(self.deny)?,
-            ask: rules(self.ask)?,
-            budgets: Budgets {
-                writes: parse_budget(self.max_writes, Budget::parse_count)?,
-                deletes: parse_budget(self.max_deletes, Budget::parse_count)?,
-                bytes: parse_budget(self.max_bytes, Budget::parse_bytes)?,
-            },
-            expires: match self.expires {
-                Some(seconds) => Some(from_unix_seconds(seconds)?),
-                None => None,
-            },
-            rate: match self.rate {
-                Some(text) => Some(parse_rate(&text)?),
-                None => None,
-            },
-            max_requests: self.max_requests,
-            origin: self.origin,
-            redaction: self.redaction,
-        };
-        let hash = KeyHash::from_hex(&self.key_sha256)?;
-        Some(StoredClient {
-            id: self.id,
-            name: self.name,
-            hash,
-            created: from_unix_seconds(self.created)?,
-            limits,
-        })
-    }
-}
-
-/// Reads a budget, if there is one; `None` for what is none.
-#[expect(clippy::option_option, reason = "no budget is not a budget that cannot be read")]
-fn parse_budget(
-    text: Option<String>,
-    parse: impl Fn(&str) -> Option<Budget>,
-) -> Option<Option<Budget>> {
-    match text {
-        Some(text) => parse(&text).map(Some),
-        None => Some(None),
-    }
-}
-
-fn to_unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn from_unix_seconds(seconds: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
 /// Returns the path of the file.
 pub(super) fn store_path(directory: &Path) -> PathBuf {
     directory.join(FILE_NAME)
 }
 
 const FILE_NAME: &str = "clients.json";
-
-const VERSION: u32 = 1;
 
 /// Longest file that is read, in bytes: room for ten thousand clients with twenty rules each.
 const MAX_FILE_BYTES: u64 = 16 << 20;

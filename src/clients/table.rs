@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 
 use super::ClientContext;
 use super::client::Client;
@@ -23,6 +24,8 @@ pub(super) struct TableCell {
     /// Held while the file is read: one reading is enough for all who wait for it. The use of each
     /// client, by its identifier, outlives the tables.
     usage: Mutex<BTreeMap<String, Arc<Usage>>>,
+    /// Counts the readings.
+    revision: watch::Sender<u64>,
 }
 
 /// The clients of one version of the file.
@@ -41,12 +44,17 @@ pub(super) struct ClientTable {
 impl TableCell {
     pub(super) fn new(directory: &Path, shared: Arc<ClientContext>) -> Self {
         let current = ArcSwap::default();
-        Self { directory: directory.to_owned(), shared, current, usage: Mutex::default() }
+        let (directory, usage) = (directory.to_owned(), Mutex::default());
+        Self { directory, shared, current, usage, revision: watch::Sender::new(0) }
     }
 
     /// Returns the directory of the clients' file.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    pub(super) fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
     }
 
     pub(super) fn load_full(&self) -> Arc<ClientTable> {
@@ -92,6 +100,7 @@ impl TableCell {
             }
         };
         self.current.store(Arc::new(table));
+        self.revision.send_modify(|revision| *revision += 1);
     }
 }
 

@@ -89,12 +89,21 @@ fn limits_change_and_the_key_stays() {
 fn ten_thousand_clients_are_found_as_one_is() {
     let (directory, clients) = clients();
     let mut keys = vec![];
-    store::update(directory.path(), |all| {
+    store::update(directory.path(), |contents| {
         for at in 0..10_000 {
             let (key, hash) = store::new_key();
             let (id, name) = (format!("id{at}"), format!("client{at}"));
             let limits = ClientPolicy::default();
-            all.push(StoredClient { id, name, hash, created: UNIX_EPOCH, limits });
+            contents.clients.push(StoredClient {
+                id,
+                name,
+                hash,
+                created: UNIX_EPOCH,
+                limits,
+                key_changed: 0,
+                limits_changed: 0,
+                sharing: store::Sharing::default(),
+            });
             keys.push(key);
         }
         Ok(())

@@ -225,13 +225,14 @@ pub(super) fn check(
             "Add \"session\", or leave fleet.engine empty.",
         );
     }
-    if fleet.share.contains(&FleetShare::Clients) {
+    let has_clients = fleet.share.contains(&FleetShare::Clients);
+    if has_clients && fleet.clients_stale < SHORTEST_STALE {
         refuse(
-            "fleet.share",
-            "this version shares the session and the pace, not the clients",
-            "Set fleet.share = [\"session\", \"throttle\"]; keys of clients stay with each machine.",
+            "fleet.clients_stale",
+            "members read the engine every 5 s, and some of its answers may be lost",
+            "Set fleet.clients_stale to 30s or more.",
         );
-    } else if fleet.clients_stale != FleetConfig::default().clients_stale {
+    } else if !has_clients && fleet.clients_stale != FleetConfig::default().clients_stale {
         refuse(
             "fleet.clients_stale",
             "the clients are not shared, so that no revocation could be missed",
@@ -239,6 +240,9 @@ pub(super) fn check(
         );
     }
 }
+
+/// Six polls: a member whose engine answers never refuses a key for its age.
+const SHORTEST_STALE: Duration = Duration::from_secs(30);
 
 #[cfg(all(test, feature = "fleet"))]
 mod tests {
@@ -258,16 +262,19 @@ mod tests {
         let fleet = load(
             "[fleet]\nengine = 'rediss-sentinel://a,b:7000/main'\nusername = 'proxy'\n\
              password_command = ['pass']\nkey_command = ['key']\nports = [6380, 6381]\n\
-             share = ['session', 'throttle']\ndurability = 'none'\nfail_closed_after = '1h'\n\
+             share = ['session', 'throttle', 'clients']\nclients_stale = '2m'\n\
+             durability = 'none'\nfail_closed_after = '1h'\n\
              partition_login = true\nname = 'etl-1'\n",
         )
         .fleet;
 
         assert_eq!(fleet.engine_ports(), [26379, 7000, 6380, 6381]);
         assert_eq!(fleet.username.as_deref(), Some("proxy"));
-        assert_eq!(fleet.share, [FleetShare::Session, FleetShare::Throttle]);
         assert_eq!(fleet.durability, FleetDurability::None);
         assert_eq!(fleet.fail_closed_after, Duration::from_secs(3_600));
+        let all = [FleetShare::Session, FleetShare::Throttle, FleetShare::Clients];
+        assert_eq!(fleet.share, all);
+        assert_eq!(fleet.clients_stale, Duration::from_secs(120));
         assert!(fleet.partition_login);
         assert_eq!(fleet.name.as_deref(), Some("etl-1"));
     }
@@ -279,7 +286,10 @@ mod tests {
             ("engine = 'rediss://marker-user:marker-password@host'", "a user or a password"),
             ("engine = 'http://host'", "the scheme"),
             ("engine = 'rediss://host'\nshare = ['throttle']", "share the session at least"),
-            ("engine = 'rediss://host'\nshare = ['session', 'clients']", "not the clients"),
+            (
+                "engine = 'rediss://host'\nshare = ['session', 'clients']\nclients_stale = '20s'",
+                "every 5 s",
+            ),
             ("engine = 'rediss://host'\nclients_stale = '1m'", "are not shared"),
             ("engine = 'rediss://host'\n[upstream]\nauth = 'basic'", "upstream.auth"),
             ("ports = [0]", "found 0"),

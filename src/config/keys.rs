@@ -226,7 +226,7 @@ pub static KEYS: &[Key] = &[
     key!(fleet.key_command, ValueType::Argv, "Prints the key of all members: 64 hex digits a line"),
     key!(fleet.ca_file, ValueType::File, "The engine's trust anchors beside the system's, PEM"),
     key!(fleet.ports, ValueType::Ports, "Further ports of engines, which Sentinel announces"),
-    key!(fleet.share, ValueType::Shares, "What the members share: session, throttle"),
+    key!(fleet.share, ValueType::Shares, "What the members share: session, throttle, clients"),
     key!(
         fleet.durability,
         ValueType::Choice(FleetDurability::WORDS),

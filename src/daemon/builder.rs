@@ -19,7 +19,7 @@ use super::oversight::{Oversight, access_sources, listening_at};
 use super::profile_lock::ProfileLock;
 use super::reload::ReloadState;
 use super::upstream_route::{AccessSources, Listeners, Route, RouteBuilder, tcp_addresses};
-use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
+use super::{Daemon, Deps, Error, client_sync, notify_command, socket_access, standalone_session};
 use crate::admin::{
     AccessControl, Admin, AdminState, Authorities, DaemonCommand, Heartbeat, RuntimeState,
     ServerInfo, api,
@@ -114,7 +114,7 @@ impl DaemonBuilder {
         let server = server_info(config, paths, &listeners, &admin, is_activated);
         let own = own_sockets(config, &server.listening)?;
         let (resolver, throttle, issuer) = standalone_session::way_out(config, &tls, own, &clock)?;
-        let clients = Clients::new(&paths.profile_state(), clock.clone());
+        let clients = client_sync::open(paths, &clock, fleet.as_ref());
         let state = lock.has_state().then(|| paths.profile_state());
         let authorities = AuthorityKeeper::new(config, state.clone(), &credentials, &clock);
         let (session, task) = new_session(config, state, &credentials, &issuer, &clock);
@@ -176,9 +176,9 @@ impl DaemonBuilder {
         let session_task = tokio::spawn(self.session_task.run());
         fleet_share::start(self.fleet.as_ref(), &self.throttle, &self.clients);
         let Self { access, routes, operators, authorities: (keeper, authorities), .. } = self;
-        let (keeper, authorities) = (tokio::spawn(keeper.run()), authorities.live);
-        let oversight = Oversight::start(config, &access, &self.credentials, &self.session);
-        let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
+        let from = (&self.credentials, &self.session, self.fleet);
+        let oversight = Oversight::start(config, &access, from);
+        let watched = (&self.session, &authorities.live, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);
         let reload_state =
             ReloadState { config: config.clone(), access, operators, routes, server };
@@ -197,8 +197,8 @@ impl DaemonBuilder {
             control,
             session_task,
             alert,
-            authorities,
-            keeper,
+            authorities: authorities.live,
+            keeper: tokio::spawn(keeper.run()),
             #[cfg(target_os = "linux")]
             _port_reservations: self.port_reservations,
             _lock: self.lock,

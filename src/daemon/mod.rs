@@ -14,6 +14,7 @@ pub mod run_loop;
 
 mod authorities;
 mod builder;
+mod client_sync;
 mod config_report;
 mod control_plane;
 mod data_plane;
@@ -365,8 +366,7 @@ impl Daemon {
     /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
-        // There are no reloads any more, and the state of a reload would keep the drain from
-        // ending.
+        // The state of a reload would keep the drain from ending.
         self.reload_state = None;
         self.drain.begin();
         self.oversight.close();

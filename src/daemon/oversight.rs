@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 
 use super::Error;
+use super::client_sync::ClientSync;
 use super::profile_lock::ProfileLock;
 use super::token_keeper::{self, TokenKeeper};
 use super::upstream_route::{AccessSources, Listeners, unix_path};
@@ -15,6 +16,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths, RedactMode};
 use crate::credentials::Credentials;
+use crate::fleet::Fleet;
 use crate::peer::UserAcl;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::redact::TokenVault;
@@ -27,11 +29,13 @@ pub(super) struct Oversight {
     audit: Option<Audit>,
     tokens: TokenVault,
     keeper: JoinHandle<()>,
+    sync: Option<JoinHandle<()>>,
 }
 
 impl Drop for Oversight {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.sync.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -52,12 +56,11 @@ impl Problem for AuditError {
 }
 
 impl Oversight {
-    /// Takes its parts, and keeps what tokens stand for from now on.
+    /// Takes its parts. From now on it keeps what tokens stand for, and the clients of a fleet the same.
     pub(super) fn start(
         config: &Config,
         access: &AccessSources,
-        credentials: &Credentials,
-        session: &Session,
+        (credentials, session, fleet): (&Credentials, &Session, Option<Fleet>),
     ) -> Self {
         let (approvals, audit) = (access.approvals.clone(), access.audit.clone());
         let keeper = TokenKeeper {
@@ -68,7 +71,9 @@ impl Oversight {
             redacts_anonymous: config.policy.anonymous_redact != RedactMode::Off,
         };
         let keeper = tokio::spawn(keeper.run());
-        Self { approvals, audit, tokens: access.tokens.clone(), keeper }
+        let sync = ClientSync::new(fleet, &access.clients, &access.tokens);
+        let sync = sync.map(|sync| tokio::spawn(sync.run()));
+        Self { approvals, audit, tokens: access.tokens.clone(), keeper, sync }
     }
 
     /// Returns the calls that wait for a person.

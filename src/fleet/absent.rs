@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use super::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
 use super::{
-    Chains, EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View,
+    Chains, EngineReport, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem,
+    SharedClients, View,
 };
 use crate::clock::Clock;
 use crate::config::Config;
@@ -41,6 +42,31 @@ impl Fleet {
 
     /// Follows the view.
     pub fn subscribe(&self) -> watch::Receiver<View> {
+        match self.0 {}
+    }
+
+    /// Says whether the members share their named clients.
+    pub fn shares_clients(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Follows the named clients.
+    pub fn subscribe_clients(&self) -> watch::Receiver<SharedClients> {
+        match self.0 {}
+    }
+
+    /// Adds or changes a named client.
+    pub fn put_client(&self, _: String, _: String, _: Option<u64>) {
+        match self.0 {}
+    }
+
+    /// Revokes a named client.
+    pub fn revoke_client(&self, _: String) {
+        match self.0 {}
+    }
+
+    /// Notes how many records of clients cannot be read.
+    pub fn note_unreadable_clients(&self, _: usize) {
         match self.0 {}
     }
 

@@ -16,7 +16,10 @@ use tokio::task::JoinHandle;
 use super::draws_board::{DrawsBoard, Lane, SharedUnits};
 use super::member_task::{Ask, MemberTask};
 use super::status_board::StatusBoard;
-use super::{Chains, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, View, convert};
+use super::{
+    Chains, FleetError, FleetStatus, Identity, MemberStore, Pair, Redeem, SharedClients, View,
+    convert,
+};
 use crate::clock::Clock;
 use crate::config::{self, Config, FleetDurability, FleetShare, Origin};
 use crate::credentials::{self, FleetSecrets};
@@ -32,6 +35,7 @@ struct Inner {
     fail_closed_after: Duration,
     clock: Clock,
     view: watch::Sender<View>,
+    clients: watch::Sender<SharedClients>,
     board: Arc<StatusBoard>,
     /// `None`: neither the pace nor the clients are shared.
     draws: Option<Arc<DrawsBoard>>,
@@ -83,11 +87,9 @@ impl Fleet {
             timeout: CALL_TIMEOUT,
             timing,
         };
-        let info = MemberInfo {
-            name: fleet.name.clone().unwrap_or_else(host_name),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let board = Arc::new(StatusBoard::new(&info));
+        let info = member_info(fleet.name.as_ref());
+        let board = StatusBoard::new(&info, fleet.share.contains(&FleetShare::Clients));
+        let board = Arc::new(board);
         let setup = Setup {
             me: Incarnation::random(),
             keys: Arc::new(keys),
@@ -107,6 +109,7 @@ impl Fleet {
             fail_closed_after: fleet.fail_closed_after,
             clock,
             view: watch::Sender::new(View::default()),
+            clients: watch::Sender::new(SharedClients::default()),
             board,
             asks,
             asked: AtomicU64::new(0),
@@ -132,6 +135,33 @@ impl Fleet {
     /// Follows the view.
     pub fn subscribe(&self) -> watch::Receiver<View> {
         self.0.view.subscribe()
+    }
+
+    /// Says whether the members share their named clients.
+    pub fn shares_clients(&self) -> bool {
+        self.shares(FleetShare::Clients)
+    }
+
+    /// Follows the named clients.
+    pub fn subscribe_clients(&self) -> watch::Receiver<SharedClients> {
+        self.0.clients.subscribe()
+    }
+
+    /// Adds or changes a named client. `expires`: when a revocation of it can be forgotten, in
+    /// milliseconds since 1970.
+    pub fn put_client(&self, id: String, payload: String, expires: Option<u64>) {
+        let client = shared_session::record::Client { payload, expires };
+        self.command(Command::PutClient { id, client });
+    }
+
+    /// Revokes a named client, for good.
+    pub fn revoke_client(&self, id: String) {
+        self.command(Command::Revoke { id });
+    }
+
+    /// Notes how many records of clients this machine cannot read, for `fleet status`.
+    pub fn note_unreadable_clients(&self, number: usize) {
+        self.0.board.note_unreadable(number);
     }
 
     /// Returns the lanes of the common pace, reads and writes, where it is shared.
@@ -165,7 +195,7 @@ impl Fleet {
                     inner.setup.clone(),
                     identity,
                     inner.clock.clone(),
-                    inner.view.clone(),
+                    (inner.view.clone(), inner.clients.clone()),
                     inner.board.clone(),
                 )
                 .failing_closed_after(inner.fail_closed_after)
@@ -309,6 +339,13 @@ fn durability(configured: FleetDurability) -> Durability {
     match configured {
         FleetDurability::Auto => Durability::Auto,
         FleetDurability::None => Durability::None,
+    }
+}
+
+fn member_info(name: Option<&String>) -> MemberInfo {
+    MemberInfo {
+        name: name.cloned().unwrap_or_else(host_name),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -17,9 +17,12 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use super::client_board::ClientBoard;
 use super::draws_board::DrawsBoard;
 use super::status_board::StatusBoard;
-use super::{Chains, Identity, MemberStore, Redeem, SharedToken, View, convert, engine_task};
+use super::{
+    Chains, Identity, MemberStore, Redeem, SharedClients, SharedToken, View, convert, engine_task,
+};
 use crate::clock::Clock;
 
 /// A request of a handle to the task.
@@ -43,6 +46,7 @@ pub(super) struct MemberTask {
     setup: Setup,
     clock: Clock,
     view: watch::Sender<View>,
+    clients: ClientBoard,
     board: Arc<StatusBoard>,
     draws: Option<Arc<DrawsBoard>>,
     fail_closed_after: Duration,
@@ -70,7 +74,7 @@ impl MemberTask {
         setup: Setup,
         identity: Identity,
         clock: Clock,
-        view: watch::Sender<View>,
+        (view, clients): (watch::Sender<View>, watch::Sender<SharedClients>),
         board: Arc<StatusBoard>,
     ) -> Self {
         let local = kept(&identity);
@@ -84,6 +88,7 @@ impl MemberTask {
             setup,
             clock,
             view,
+            clients: ClientBoard::new(clients),
             board,
             draws: None,
             fail_closed_after: Duration::ZERO,
@@ -236,6 +241,9 @@ impl MemberTask {
             asks_taken: self.asks_taken,
         };
         self.board.stepped(&self.member, &next, self.contact);
+        if !self.saving {
+            self.clients.publish(&self.member);
+        }
         self.view.send_if_modified(|view| {
             let is_new = *view != next;
             *view = next;

@@ -12,6 +12,8 @@
 #[cfg(not(feature = "fleet"))]
 mod absent;
 #[cfg(feature = "fleet")]
+mod client_board;
+#[cfg(feature = "fleet")]
 mod convert;
 #[cfg(feature = "fleet")]
 mod draws_board;
@@ -30,6 +32,7 @@ mod lane_state;
 #[cfg(feature = "fleet")]
 mod member_task;
 mod pacing;
+mod shared_clients;
 mod status;
 #[cfg(feature = "fleet")]
 mod status_board;
@@ -44,6 +47,7 @@ pub use self::error::FleetError;
 #[cfg(feature = "fleet")]
 pub use self::handle::Fleet;
 pub use self::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
+pub use self::shared_clients::{SharedClient, SharedClients};
 pub use self::status::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 pub use self::view::{
     Chains, Identity, MemberStore, Need, Pair, Redeem, RedeemError, Redeemed, Redemption,

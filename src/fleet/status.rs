@@ -54,6 +54,21 @@ pub struct FleetStatus {
     pub durability: Option<String>,
     /// The members, this one first.
     pub members: Vec<FleetMember>,
+    /// Whether the members share their named clients.
+    #[serde(default)]
+    pub clients_shared: bool,
+    /// The named clients of the fleet.
+    #[serde(default)]
+    pub clients: u64,
+    /// Revocations that are remembered.
+    #[serde(default)]
+    pub clients_revoked: u64,
+    /// Named clients that are refused here, because their records do not open or cannot be read.
+    #[serde(default)]
+    pub clients_unopened: u64,
+    /// Whether callers with keys are refused, because a revocation could be unheard.
+    #[serde(default)]
+    pub clients_stale: bool,
     /// Sessions that members had of their own, to be revoked at Nexudus.
     pub strays: u64,
     /// Token pairs of logins that another login overtook.

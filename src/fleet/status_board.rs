@@ -7,6 +7,7 @@ use shared_session::call::{CallError, Snapshot};
 use shared_session::engine::Reached;
 use shared_session::member::Member;
 use shared_session::record::{Incarnation, MemberInfo};
+use shared_session::register::Entry;
 use shared_session::seal::Keyring;
 
 use super::{FleetMember, FleetRole, FleetStatus, View};
@@ -22,12 +23,17 @@ struct Board {
     contact: Option<Duration>,
     /// When the list of members was read.
     listed: Duration,
+    /// Until when callers with keys are served.
+    serves_keys_until: Option<Duration>,
+    /// Records that open and cannot be read.
+    unreadable: u64,
 }
 
 impl StatusBoard {
-    pub(super) fn new(info: &MemberInfo) -> Self {
+    pub(super) fn new(info: &MemberInfo, clients_shared: bool) -> Self {
+        let name = info.name.clone();
         let status =
-            FleetStatus { configured: true, name: info.name.clone(), ..FleetStatus::default() };
+            FleetStatus { configured: true, name, clients_shared, ..FleetStatus::default() };
         Self(Mutex::new(Board { status, ..Board::default() }))
     }
 
@@ -99,12 +105,30 @@ impl StatusBoard {
         status.apart = local.apart.is_some();
         (status.locked, status.logged_out) = (view.is_locked, view.is_logged_out);
         status.strays = u64::try_from(local.set.strays().count()).unwrap_or(u64::MAX);
+        (status.clients, status.clients_revoked, status.clients_unopened) = (0, 0, 0);
+        for (_, entry) in local.set.clients() {
+            match entry {
+                Entry::Live(..) => status.clients += 1,
+                Entry::Revoked(..) => status.clients_revoked += 1,
+                Entry::Unopened(_) => status.clients_unopened += 1,
+            }
+        }
+        board.serves_keys_until = member.serves_keys_until();
+    }
+
+    /// Notes how many records open and cannot be read: they are of another version.
+    pub(super) fn note_unreadable(&self, number: usize) {
+        self.board().unreadable = u64::try_from(number).unwrap_or(u64::MAX);
     }
 
     /// Returns the status; ages are those of `now`, on the boot clock.
     pub(super) fn status(&self, now: Duration) -> FleetStatus {
         let board = self.board();
         let mut status = board.status.clone();
+        status.clients_unopened += board.unreadable;
+        status.clients = status.clients.saturating_sub(board.unreadable);
+        let is_fresh = board.serves_keys_until.is_some_and(|end| now <= end);
+        status.clients_stale = status.clients_shared && !is_fresh;
         status.silent_s = board.contact.map(|contact| now.saturating_sub(contact).as_secs());
         let older = now.saturating_sub(board.listed).as_secs();
         status.members.iter_mut().for_each(|member| member.seen_s += older);

@@ -43,9 +43,12 @@ pub(super) async fn handle(
     };
     let login = ClientLogin { body: &body, takes_json, client, key };
     let mut authenticated = login.clone().authenticate(client_auth);
-    if let Err(client_auth::Error::InvalidKey(KeyError::Changed)) = authenticated {
-        client_auth.reload().await;
-        authenticated = login.authenticate(client_auth);
+    // The file first, then the fleet.
+    for _ in 0..2 {
+        if let Err(client_auth::Error::InvalidKey(KeyError::Changed)) = authenticated {
+            client_auth.reload().await;
+            authenticated = login.clone().authenticate(client_auth);
+        }
     }
     let (client, key) = authenticated.map_err(|error| Error::Guard(guard::Error::Client(error)))?;
     let body = token_response(key.as_deref(), takes_json);

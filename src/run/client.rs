@@ -47,7 +47,7 @@ impl<'a> EphemeralClient<'a> {
             }
         }
         let name = client_name::unique_name();
-        let add = ClientChange::Add { name: name.clone(), limits: policy };
+        let add = ClientChange::Add { name: name.clone(), limits: policy, here: true };
         let key = clients.change(add).await?;
         let key = key.ok_or(admin::Error::VersionMismatch)?;
         Ok(Self { clients, name, is_revoked: false, key })

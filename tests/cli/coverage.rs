@@ -78,9 +78,9 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("fleet.key_command", "a_fleet_without_a_key_is_no_fleet_and_no_machine_alone"),
     ("fleet.ca_file", "the_engines_trust_anchors_are_read_at_the_start"),
     ("fleet.ports", "the_ports_that_sentinel_announces_are_not_forbidden"),
-    ("fleet.share", "what_a_fleet_cannot_keep_is_refused_with_a_way_out"),
+    ("fleet.share", "commands_on_one_machine_reach_another_within_five_seconds"),
     ("fleet.durability", "a_write_waits_for_the_replicas_unless_nothing_is_to_be_waited_for"),
-    ("fleet.clients_stale", "what_a_fleet_cannot_keep_is_refused_with_a_way_out"),
+    ("fleet.clients_stale", "a_machine_that_is_cut_off_for_long_refuses_keys_and_serves_others"),
     (
         "fleet.fail_closed_after",
         "a_machine_that_is_cut_off_refuses_everybody_where_that_is_configured",

@@ -13,7 +13,7 @@ fn what_a_fleet_cannot_keep_is_refused_with_a_way_out() {
     for (name, value, told) in [
         ("NEXUDUS_PROXY_FLEET_ENGINE", "redis://engine.example", "without TLS"),
         ("NEXUDUS_PROXY_FLEET_ENGINE", "rediss://u:marker-x@e.example", "a user or a password"),
-        ("NEXUDUS_PROXY_FLEET_SHARE", "[\"session\", \"clients\"]", "not the clients"),
+        ("NEXUDUS_PROXY_FLEET_SHARE", "[\"clients\"]", "share the session at least"),
         ("NEXUDUS_PROXY_FLEET_CLIENTS_STALE", "1m", "no revocation could be missed"),
     ] {
         let mut command = home.command("config check");

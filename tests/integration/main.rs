@@ -33,6 +33,8 @@ mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
 #[cfg(feature = "fleet")]
+mod fleet_clients;
+#[cfg(feature = "fleet")]
 mod fleet_network;
 #[cfg(feature = "fleet")]
 mod fleet_operations;

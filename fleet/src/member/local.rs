@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Heard;
 use crate::fence::Fence;
 use crate::record::{Attempts, Epoch, Incarnation, Lock, Session};
 use crate::register::{RecordSet, Register};
@@ -37,6 +38,9 @@ pub struct Local {
     pub apart_tried: Option<Fence>,
     /// The names of this member's runs whose intents may still be open.
     pub mine: BTreeSet<Incarnation>,
+    /// When the engine was last known to be current, rather too early than too late.
+    #[serde(default)]
+    pub heard: Option<Heard>,
 }
 
 /// A chain that a member opened while it was cut off.

@@ -21,6 +21,7 @@
 //! | `work.rs` | the lease, and what is decided under it |
 //! | `spending.rs` | from the intent to the commit |
 //! | `reading.rs` | what the engine says, and what is written again |
+//! | `contact.rs` | when the engine was last known to be current |
 //! | `apart.rs` | the chain of a member that is cut off |
 //! | `refusal.rs` | a refused password, which no newer record takes back |
 //! | `commands.rs` | what a person asks for |
@@ -28,6 +29,7 @@
 
 mod apart;
 mod commands;
+mod contact;
 mod held;
 mod local;
 mod reading;
@@ -40,6 +42,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use self::commands::{Chains, Command};
+pub use self::contact::Heard;
 use self::held::Held;
 pub use self::local::{Apart, Local};
 pub use self::types::{
@@ -98,6 +101,8 @@ struct EngineState {
     clean_since: Option<Duration>,
     /// When it was last known to be current.
     heard: Option<Duration>,
+    /// Until when callers with keys are served, also by what an earlier run has heard.
+    serves_keys_until: Option<Duration>,
     polls: u64,
     answered: u64,
     poll_at: Duration,
@@ -158,6 +163,7 @@ impl Member {
         };
         member.read_refusal();
         member.hold(false, now);
+        member.remember_contact(now);
         member
     }
 
@@ -190,8 +196,7 @@ impl Member {
     /// Says whether a request with the key of this client may be served, as far as that is known: a
     /// member that is cut off for long refuses it, because it could not hear of a revocation.
     pub fn admits(&self, id: &str, now: Now) -> bool {
-        let stale = self.setup.timing.clients_stale;
-        let is_fresh = self.engine.heard.is_some_and(|at| now.boot.saturating_sub(at) <= stale);
+        let is_fresh = self.serves_keys_until().is_some_and(|end| now.boot <= end);
         is_fresh && matches!(self.local.set.client(id), Some(crate::register::Entry::Live(..)))
     }
 

@@ -115,7 +115,7 @@ impl Member {
         }
         let since = *self.engine.clean_since.get_or_insert(now.boot);
         if now.boot.saturating_sub(since) > self.setup.timing.poll * 3 / 2 {
-            self.engine.heard = Some(now.boot);
+            self.note_contact(now);
         }
     }
 

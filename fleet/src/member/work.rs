@@ -136,9 +136,7 @@ impl Member {
     fn wants_lease(&self, now: Now) -> bool {
         let is_due = self.held.is_none_or(|held| now.boot >= held.due);
         // A member without a pair has nothing that the engine could have forgotten.
-        let is_current =
-            self.engine.clean_since.is_some_and(|since| self.engine.heard >= Some(since));
-        let has_heard = is_current || self.local.session.get().is_none();
+        let has_heard = self.is_current() || self.local.session.get().is_none();
         let has_read = self.engine.contact.is_some() && !self.engine.is_away && has_heard;
         let may_spend =
             self.engine.behind.as_ref().is_none_or(|one| one.is_settled(&self.engine.members));

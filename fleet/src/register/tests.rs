@@ -116,6 +116,30 @@ fn a_client_whose_record_does_not_open_is_known_as_such() {
 
     assert_eq!(set.client("a"), Some(&Entry::Unopened(fence(7))));
     assert!(again.is_empty());
+    set.merge(&keys, &[], 0);
+    assert_eq!(set.client("a"), None, "the engine's operator has removed it");
+}
+
+#[test]
+fn a_client_is_refused_as_long_as_what_is_newer_does_not_open() {
+    let (keys, mut set) = (keys(), RecordSet::default());
+    let foreign = Keyring::new("default", &[&[9; 32]]).unwrap();
+    let sealed = |keys: &Keyring, number: u64| {
+        let client = Client { payload: number.to_string(), expires: None };
+        vec![("client/a".to_owned(), Stored::seal(keys, "client/a", fence(number), &client))]
+    };
+    set.raise("a", client(5));
+
+    let again = set.merge(&keys, &sealed(&foreign, 4), 0);
+    assert_eq!((set.client("a"), again.len()), (Some(&client(5)), 1), "an older one is replaced");
+    let again = set.merge(&keys, &sealed(&foreign, 6), 0);
+    assert_eq!((set.client("a"), again.len()), (Some(&Entry::Unopened(fence(6))), 0));
+    // Its key has come, or a member that has it wrote again.
+    set.merge(&keys, &sealed(&keys, 7), 0);
+    assert_eq!(set.client("a"), Some(&client(7)));
+    set.merge(&foreign, &sealed(&keys, 8), 0);
+    set.raise("a", revoked(1, None));
+    assert_eq!(set.client("a"), Some(&revoked(1, None)));
 }
 
 #[test]

@@ -63,6 +63,18 @@ impl ClientStore {
         }
     }
 
+    /// Says whose files were changed, or when the other members of a fleet hear of the change.
+    pub(in crate::cli) fn announce_change(&self, globals: &GlobalArgs, print: Printer) {
+        let Some(daemon) = self.serving() else { return self.announce(globals, print) };
+        let fleet = daemon.status.fleet.as_ref().filter(|fleet| fleet.clients_shared);
+        let Some(fleet) = fleet.filter(|_| !globals.quiet) else { return };
+        print.note(if fleet.connected {
+            "the other members of the fleet have this within 5 s"
+        } else {
+            "the engine of the fleet does not answer: the other members have this once it does"
+        });
+    }
+
     /// Returns the configuration that requests are judged by: the daemon's, or what is configured.
     pub(in crate::cli) fn config(&self, globals: &GlobalArgs) -> Result<Config, CliError> {
         let LoadedConfig { config, paths, .. } = globals.load(vec![])?;

@@ -26,7 +26,7 @@ use super::daemon_client::{
 };
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, service as cli_service, whoami};
-use crate::admin::api::SelfCheck;
+use crate::admin::api::{FleetStatus, SelfCheck};
 use crate::clients::ClientStatus;
 use crate::config::{Config, LoadedConfig, UpstreamAuth};
 use crate::daemon::{self, process};
@@ -172,7 +172,7 @@ impl Checks<'_> {
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.callers(config).await?;
             self.add("ca", async { local::authorities(serving) }).await?;
-            self.services(is_there).await
+            self.services(is_there, serving.and_then(|daemon| daemon.status.fleet.as_ref())).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
         let there = network::all(config, throttle, |line| self.results.add(line));
@@ -204,10 +204,10 @@ impl Checks<'_> {
     }
 
     /// Checks the installed service, and the engine of the fleet, if there is one.
-    async fn services(&self, is_there: bool) -> Result<(), CliError> {
+    async fn services(&self, is_there: bool, status: Option<&FleetStatus>) -> Result<(), CliError> {
         let LoadedConfig { config, paths, .. } = self.loaded;
         self.add("service", async { service::service(paths) }).await?;
-        match fleet::engine(config, is_there).await {
+        match fleet::engine(config, is_there, status).await {
             Some(engine) => self.add("fleet", async { engine }).await,
             None => Ok(()),
         }

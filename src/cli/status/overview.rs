@@ -38,7 +38,8 @@ pub(super) fn format_overview(
 /// Whether it is up, for whom, and until when.
 fn sentence(status: &Status, print: Printer) -> String {
     let session = &status.session.status;
-    if let Some(reason) = status.readiness.reasons.first() {
+    let reason = status.readiness.reasons.first().filter(|_| !status.readiness.ready);
+    if let Some(reason) = reason {
         let sentence = format!("Not ready: {} ({}).", reason.sentence, reason.code);
         return print.style("31", &sentence);
     }

@@ -7,7 +7,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 use serde_json::Value as Json;
 
-use super::{ClientEntry, ClientPolicy, KeyHash, StoredClient, to_unix_seconds};
+use super::entry::{ClientEntry, Sharing, to_unix_seconds};
+use super::{ClientPolicy, KeyHash, StoredClient};
 
 /// Writes the limits, for `#[serde(with = …)]`.
 pub fn serialize<S: Serializer>(limits: &ClientPolicy, to: S) -> Result<S::Ok, S::Error> {
@@ -17,6 +18,9 @@ pub fn serialize<S: Serializer>(limits: &ClientPolicy, to: S) -> Result<S::Ok, S
         hash: no_hash().ok_or_else(|| S::Error::custom("no hash"))?,
         created: UNIX_EPOCH,
         limits: limits.clone(),
+        key_changed: 0,
+        limits_changed: 0,
+        sharing: Sharing::default(),
     };
     let mut json =
         serde_json::to_value(ClientEntry::from_client(&client)).map_err(S::Error::custom)?;

@@ -39,7 +39,10 @@ impl FleetEngine {
     }
 
     async fn start_with(port: u16, further: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), port, further).await
+    }
+
+    async fn start_in(folder: TempDir, port: u16, further: &[&str]) -> Self {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--rdbcompression", "no", "--daemonize", "no", "--dir"]).arg(folder.path());
@@ -81,6 +84,13 @@ impl FleetEngine {
         Self::start_at(port).await
     }
 
+    /// Starts one on the port of one that was stopped, with what a backup holds.
+    pub async fn start_from(port: u16, backup: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dump.rdb"), backup).unwrap();
+        Self::start_in(folder, port, &[]).await
+    }
+
     /// Writes everything to a file, as a backup does, and returns it.
     pub async fn backup(&self) -> Vec<u8> {
         self.command("SAVE").await;
@@ -94,6 +104,40 @@ impl FleetEngine {
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"+OK\r\n");
+    }
+
+    /// Gives a command as the engine's operator, and returns the answer as it came.
+    pub async fn give(&self, line: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(format!("{line}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer.truncate(answer.len() - b"+OK\r\n".len());
+        assert!(!answer.starts_with(b"-"), "{}", String::from_utf8_lossy(&answer));
+        answer
+    }
+
+    /// Gives a command whose answer is a list.
+    pub async fn list(&self, line: &str) -> Vec<Vec<u8>> {
+        let answer = self.give(line).await;
+        let mut rest = answer.as_slice();
+        let mut number = |mark: u8, skipped: usize| {
+            rest = &rest[skipped..];
+            assert_eq!(rest[0], mark);
+            let end = rest.iter().position(|byte| *byte == b'\r').unwrap();
+            let number: usize = str::from_utf8(&rest[1..end]).unwrap().parse().unwrap();
+            rest = &rest[end + 2..];
+            (number, rest)
+        };
+        let (length, _) = number(b'*', 0);
+        let mut skipped = 0;
+        let mut items = vec![];
+        for _ in 0..length {
+            let (size, text) = number(b'$', skipped);
+            items.push(text[..size].to_vec());
+            skipped = size + 2;
+        }
+        items
     }
 
     /// Returns how many scripts it has run: each call of a member is one.

@@ -66,5 +66,5 @@ fn member_path(directory: &Path, binding: &Binding) -> PathBuf {
 
 const MEMBER_FILE: &str = "fleet.sealed";
 
-/// Largest file read, in bytes: some thousand clients.
-const MAX_MEMBER_SIZE: u64 = 4 << 20;
+/// Largest file read, in bytes: as many clients as their own file holds.
+const MAX_MEMBER_SIZE: u64 = 32 << 20;
