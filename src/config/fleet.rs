@@ -77,7 +77,7 @@ impl Default for FleetConfig {
             key_command: vec![],
             ca_file: None,
             ports: vec![],
-            share: vec![FleetShare::Session],
+            share: vec![FleetShare::Session, FleetShare::Throttle, FleetShare::Clients],
             durability: FleetDurability::Auto,
             // A revoked key is served no longer than a person waits for an engine.
             clients_stale: Duration::from_secs(15 * 60),
@@ -286,11 +286,11 @@ mod tests {
             ("engine = 'rediss://marker-user:marker-password@host'", "a user or a password"),
             ("engine = 'http://host'", "the scheme"),
             ("engine = 'rediss://host'\nshare = ['throttle']", "share the session at least"),
+            ("engine = 'rediss://host'\nclients_stale = '20s'", "every 5 s"),
             (
-                "engine = 'rediss://host'\nshare = ['session', 'clients']\nclients_stale = '20s'",
-                "every 5 s",
+                "engine = 'rediss://host'\nshare = ['session']\nclients_stale = '1m'",
+                "are not shared",
             ),
-            ("engine = 'rediss://host'\nclients_stale = '1m'", "are not shared"),
             ("engine = 'rediss://host'\n[upstream]\nauth = 'basic'", "upstream.auth"),
             ("ports = [0]", "found 0"),
             ("share = ['all']", "found \"all\""),

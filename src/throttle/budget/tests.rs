@@ -162,7 +162,10 @@ fn freed(latencies: impl Iterator<Item = (u64, u128)>) -> Vec<(u64, u128)> {
         budget.record_response(number, ms(sent + took));
         match budget.next_send(ms(sent + took)) {
             NextSend::At(time) => (took, (time - ms(sent)).as_millis()),
-            other => panic!("{other:?}"),
+            other @ (NextSend::Now
+            | NextSend::AfterProbe(_)
+            | NextSend::InTurn(_)
+            | NextSend::AfterSlots(_)) => panic!("{other:?}"),
         }
     };
     (1..).zip(latencies).map(freed).collect()
