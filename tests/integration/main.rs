@@ -33,8 +33,6 @@ mod durable_tokens;
 #[cfg(feature = "fleet")]
 mod fleet;
 #[cfg(feature = "fleet")]
-mod fleet_network;
-#[cfg(feature = "fleet")]
 mod fleet_operations;
 #[cfg(feature = "fleet")]
 mod fleet_pace;
