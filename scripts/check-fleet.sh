@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Runs what is too slow for every day: many seeds of each simulated fleet, and the faults of real engines
-# that take a minute each (they mount file systems and cut links, in namespaces of their own), also between
-# real daemons.
+# that take a minute each (they mount file systems and cut links, in namespaces of their own).
 #
 # usage: scripts/check-fleet.sh [SEEDS]
 set -euo pipefail
@@ -19,7 +18,4 @@ for ((first = 0; first < seeds; first += 10)); do
 done
 ${CARGO:-cargo} nextest run --package shared-session --locked --no-fail-fast --test promises \
   --run-ignored only --filterset 'test(/^engines::(faults|links::a_)/)' || status=1
-# Real daemons in network namespaces: takes root.
-${CARGO:-cargo} nextest run --workspace --locked --no-fail-fast --test integration \
-  --run-ignored only --filterset 'test(/^fleet_network::daemons_/)' || status=1
 exit $status

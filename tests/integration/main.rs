@@ -35,8 +35,6 @@ mod fleet;
 #[cfg(feature = "fleet")]
 mod fleet_clients;
 #[cfg(feature = "fleet")]
-mod fleet_network;
-#[cfg(feature = "fleet")]
 mod fleet_operations;
 #[cfg(feature = "fleet")]
 mod fleet_pace;
