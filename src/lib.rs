@@ -1,5 +1,6 @@
 //! A local authenticating reverse proxy for Nexudus.
 
+pub mod json;
 pub mod problem;
 
 pub mod clock;

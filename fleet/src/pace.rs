@@ -35,7 +35,7 @@ pub struct Windows {
     pub scope: String,
 }
 
-/// What a member asks and tells about one lane.
+/// The part of a call that is about one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneAsk {
     /// The name of the lane: letters.
@@ -139,7 +139,7 @@ impl Share {
     pub fn paced(&mut self, paced: &Paced, asked: Duration, horizon: Duration) {
         self.apart = None;
         self.paused_until = asked + paced.pause;
-        // What was learned while the call was under way is told with the next one.
+        // Windows that were learned while the call was under way are told with the next one.
         if paced.windows.version >= self.windows.version {
             self.windows = paced.windows.clone();
         }

@@ -45,9 +45,9 @@ impl Summary {
         self.flags & ENCODED != 0
     }
 
-    /// Says whether there is a `/`, as in an address.
-    pub fn has_slash(self) -> bool {
-        self.flags & SLASH != 0
+    /// Says whether there is a `/`, `\\` or `:`, one of which every address has.
+    pub fn has_delimiter(self) -> bool {
+        self.flags & DELIMITER != 0
     }
 
     /// Says whether there are characters beyond ASCII.
@@ -68,7 +68,7 @@ impl Summary {
 
 const AT: u8 = 1;
 const ENCODED: u8 = 2;
-const SLASH: u8 = 8;
+const DELIMITER: u8 = 8;
 const NON_ASCII: u8 = 16;
 const CONTROL: u8 = 32;
 const MARK: u8 = 64;
@@ -82,9 +82,10 @@ const fn kinds() -> [u8; 256] {
     while byte < 256 {
         kinds[byte] = match byte {
             0..0x20 => CONTROL,
-            0x22 | 0x5c => MARK,
+            0x22 => MARK,
+            0x5c => MARK | DELIMITER,
             0x25 | 0x26 => ENCODED,
-            0x2f => SLASH,
+            0x2f | 0x3a => DELIMITER,
             0x30..=0x39 => DIGIT,
             0x40 => AT,
             0x80.. => NON_ASCII,
@@ -102,12 +103,15 @@ mod tests {
     #[test]
     fn each_kind_of_byte_is_seen() {
         let summary = Summary::of("https://x/é?a=1%202".as_bytes());
-        assert!(summary.has_slash() && summary.has_encoded() && !summary.is_ascii());
+        assert!(summary.has_delimiter() && summary.has_encoded() && !summary.is_ascii());
         assert_eq!((summary.digits(), summary.has_at(), summary.has_control()), (4, false, false));
         assert!(Summary::of(b"a@b").has_at() && Summary::of(b"a\n").has_control());
-        assert!(!Summary::of(b"a:b").has_slash());
         for (text, at) in [(&b"a1/\"@"[..], 3), (b"a1/\\@", 3), (b"a1/", 3)] {
             assert_eq!(Summary::of_start(text), (Summary::of(b"a1/"), at));
         }
+        for address in ["a:b", "a/b", r"a\b"] {
+            assert!(Summary::of(address.as_bytes()).has_delimiter());
+        }
+        assert!(!Summary::of(b"a.b").has_delimiter());
     }
 }

@@ -18,10 +18,11 @@ pub use self::authorities::{AuthorityReport, AuthorityRoot, AuthorityState, Auth
 pub use self::content::{BodyContent, MessageContent, NamedValue, RequestContent};
 pub use self::history::{HistoryReport, SessionEvent};
 pub use self::records::{
-    ApprovalDecision, ClientBudget, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig,
-    LogoutResult, REVOKING_LOGOUT, SelfCheck,
+    ApprovalDecision, ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult,
+    REVOKING_LOGOUT, SelfCheck,
 };
 pub use crate::approvals::{ApprovalPhase, ApprovalRecord, StandingRecord, WaitingCalls};
+use crate::clients::BudgetStatus;
 pub use crate::fleet::{EndedChains, FleetMember, FleetRole, FleetStatus, LanePace};
 use crate::problem::Report;
 use crate::session::SessionStatus;
@@ -255,7 +256,7 @@ pub struct ClientStatus {
     pub idle_s: Option<u64>,
     /// The used part of each budget.
     #[serde(default)]
-    pub budgets: Vec<ClientBudget>,
+    pub budgets: Vec<BudgetStatus>,
 }
 
 /// `POST /v1/reload`.

@@ -14,7 +14,7 @@ use axum::{Extension, Json};
 use super::api::{ApprovalDecision, ApprovalRecord, WaitingCalls};
 use super::context::AdminContext;
 use super::problem::AdminError;
-use crate::approvals::{Decision, Subject};
+use crate::approvals::{Decision, NameLookups, Subject};
 use crate::audit::{AuditEvent, AuditRecord, mask_path};
 use crate::peer::Peer;
 use crate::session::Bearer;
@@ -99,15 +99,18 @@ async fn name_of(
     subject: &Subject,
     bearer: &Bearer,
 ) -> Result<String, String> {
-    let (paths, more) = subject.lookups();
-    let mut names = vec![];
-    for path in &paths {
-        let record = context.issuer.record(path, bearer.header()).await;
-        let record = record.map_err(|cause| cause.to_string())?;
-        names.push(Subject::name_in(&record).ok_or("the record has no name")?);
+    let NameLookups { records, more, owners } = subject.lookups();
+    let (mut names, mut of) = (vec![], vec![]);
+    for (paths, names) in [(&records, &mut names), (&owners, &mut of)] {
+        for path in paths {
+            let record = context.issuer.record(path, bearer.header()).await;
+            let record = record.map_err(|cause| cause.to_string())?;
+            names.push(Subject::name_in(&record).ok_or("the record has no name")?);
+        }
     }
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Ok(format!("{}{more}", names.join(", ")))
+    let own = (!names.is_empty()).then(|| format!("{}{more}", names.join(", ")));
+    Ok(own.into_iter().chain(of).collect::<Vec<_>>().join(" of "))
 }
 
 /// Longest time for all names: a person waits.

@@ -78,9 +78,13 @@ impl Admin {
         let control = readonly.clone().merge(control_routes());
         let finish = |routes: Router<Arc<AdminContext>>| {
             let access = from_fn_with_state(context.access.clone(), access::require_access);
-            harden(with_fallbacks(routes).layer(access)).with_state(context.clone())
+            harden(routes.layer(access)).with_state(context.clone())
         };
-        Self { readonly_router: finish(readonly), control_router: finish(control), context }
+        Self {
+            readonly_router: finish(with_fallbacks(readonly, AdminError::NotOverTcp)),
+            control_router: finish(with_fallbacks(control, AdminError::UnknownPath)),
+            context,
+        }
     }
 
     /// Returns the two health probes, for a listener of their own.
@@ -179,9 +183,12 @@ fn control_routes() -> Router<Arc<AdminContext>> {
         .route("/v1/unlock", post(commands::unlock))
 }
 
-fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    unknown: AdminError,
+) -> Router<S> {
     routes
-        .fallback(async || AdminError::UnknownPath)
+        .fallback(async move || unknown)
         .method_not_allowed_fallback(async || AdminError::WrongMethod)
 }
 

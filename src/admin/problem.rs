@@ -15,6 +15,9 @@ pub(super) enum AdminError {
     /// No route has this path.
     #[error("no such path")]
     UnknownPath,
+    /// No route over TCP has this path.
+    #[error("no such path over TCP")]
+    NotOverTcp,
     /// The path takes another method.
     #[error("this path takes another method")]
     WrongMethod,
@@ -74,6 +77,10 @@ impl Problem for AdminError {
     fn details(&self) -> ProblemDetails {
         match self {
             Self::UnknownPath => ProblemKind::UnknownPath.into(),
+            Self::NotOverTcp => ProblemKind::UnknownPath.with_hint(
+                "Over TCP there are /healthz, /readyz and /metrics. The rest is at admin.sock, where \
+                 `nexudus-proxy status` and the other commands ask.",
+            ),
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
             Self::UnknownContent => ProblemKind::UnknownEvents

@@ -1,6 +1,6 @@
 //! `/v1/status`: the state of the daemon in one response.
 
-use super::api::{API_VERSION, ClientBudget, ClientStatus, RequestCounts, Status};
+use super::api::{API_VERSION, ClientStatus, RequestCounts, Status};
 use super::context::AdminContext;
 use crate::clients;
 use crate::config::format_rate;
@@ -63,7 +63,7 @@ fn client(status: &clients::ClientStatus) -> ClientStatus {
         requests: *requests,
         refused: *refused,
         idle_s: idle.map(|idle| idle.as_secs()),
-        budgets: budgets.iter().map(ClientBudget::from).collect(),
+        budgets: budgets.clone(),
     }
 }
 

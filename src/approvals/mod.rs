@@ -23,7 +23,7 @@ use tokio::sync::watch;
 pub use self::call::{Call, Caller};
 pub use self::error::Error;
 pub use self::record::{ApprovalPhase, ApprovalRecord, Decision, StandingRecord, WaitingCalls};
-pub use self::subject::{Subject, UnclearSubject};
+pub use self::subject::{NameLookups, Subject, UnclearSubject};
 use self::waiting_calls::{Verdict, WaitingCallTable};
 use crate::clock::Clock;
 use crate::config;

@@ -3,22 +3,44 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
 use crate::config::COMMAND_SEGMENT;
+use crate::json::JsonMembers;
 
 /// The records of one kind that a call is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The kind in the singular: `coworker`.
-    pub kind: String,
+    /// The kind in the singular: `coworker`; of a whole collection its own name.
+    kind: String,
     /// The path of their collection: `/api/spaces/coworkers`.
-    pub collection: String,
-    /// Their numbers, in the order in which they stand in the call.
-    pub ids: Vec<u64>,
+    collection: String,
+    /// Their numbers, in the order in which they stand in the call; none: the whole collection of an
+    /// owner.
+    ids: Vec<u64>,
+    /// The records that own the collection, the nearest first: coworker 5 of `coworkers/5/teams`.
+    owners: Vec<RecordOwner>,
     /// The command that is run on them.
-    pub command: Option<String>,
+    command: Option<String>,
+}
+
+/// A record whose number stands inside of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RecordOwner {
+    kind: String,
+    path: String,
+    id: u64,
+}
+
+/// The paths of records whose names are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameLookups {
+    /// The records that a call is about.
+    pub records: Vec<String>,
+    /// How many more there are.
+    pub more: usize,
+    /// The records that own them, the nearest first.
+    pub owners: Vec<String>,
 }
 
 /// Why it is not clear which records a call is about: it names them in two places, or not as numbers.
@@ -41,33 +63,49 @@ impl Subject {
         if !path.starts_with("/api/") || !path.bytes().all(is_plain) {
             return Ok(None);
         }
-        let Some((before, last)) = path.rsplit_once('/') else { return Ok(None) };
-        let is_command = last.eq_ignore_ascii_case(COMMAND_SEGMENT);
-        let in_path = last.parse().ok();
-        let collection = if is_command || in_path.is_some() { before } else { path };
-        if collection.matches('/').count() < 3 {
+        let mut segments: Vec<&str> = path.split('/').collect();
+        let is_command =
+            segments.pop_if(|last| last.eq_ignore_ascii_case(COMMAND_SEGMENT)).is_some();
+        let in_path = segments.last().and_then(|last| last.parse().ok());
+        segments.pop_if(|_| in_path.is_some());
+        if segments.len() < MIN_SEGMENTS {
             return Ok(None);
         }
+        let owners = RecordOwner::all_in(&segments)?;
         let named_in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| is_id(&name));
         let members = members(body).ok_or(UnclearSubject)?;
-        let in_body = ids_of(&members)?;
-        let ids = match (in_path, in_body) {
+        let ids = match (in_path, ids_of(&members)?) {
             _ if named_in_query => return Err(UnclearSubject),
             (Some(id), Some(others)) if others != [id] => return Err(UnclearSubject),
             (Some(id), _) => vec![id],
             (None, Some(ids)) => ids,
-            (None, None) => return Ok(None),
+            (None, None) if owners.is_empty() => return Ok(None),
+            (None, None) => vec![],
         };
         let command = is_command.then(|| command_of(&members)).flatten();
-        let kind = singular(collection.rsplit('/').next().unwrap_or_default());
-        Ok(Some(Self { kind, collection: collection.to_owned(), ids, command }))
+        let name = segments.last().copied().unwrap_or_default();
+        let kind = if ids.is_empty() { name.to_ascii_lowercase() } else { singular(name) };
+        Ok(Some(Self { kind, collection: segments.join("/"), ids, owners, command }))
     }
 
-    /// Returns the paths to ask for names, and how many records are left out.
-    pub fn lookups(&self) -> (Vec<String>, usize) {
-        let paths = self.ids.iter().take(MAX_LOOKUPS);
-        let paths = paths.map(|id| format!("{}/{id}", self.collection)).collect();
-        (paths, self.ids.len().saturating_sub(MAX_LOOKUPS))
+    /// Returns the command that is run on them.
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
+    /// Returns the numbers of the records, and of those that own them.
+    pub fn all_ids(self) -> Vec<u64> {
+        self.ids.into_iter().chain(self.owners.into_iter().map(|owner| owner.id)).collect()
+    }
+
+    /// Returns the paths to ask for names.
+    pub fn lookups(&self) -> NameLookups {
+        let records = self.ids.iter().take(MAX_LOOKUPS);
+        NameLookups {
+            records: records.map(|id| format!("{}/{id}", self.collection)).collect(),
+            more: self.ids.len().saturating_sub(MAX_LOOKUPS),
+            owners: self.owners.iter().map(|owner| owner.path.clone()).collect(),
+        }
     }
 
     /// Returns the name in a record of Nexudus.
@@ -82,11 +120,31 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<_> = self.ids.iter().take(MAX_LOOKUPS).map(u64::to_string).collect();
-        write!(f, "{} {}", self.kind, ids.join(", "))?;
+        let space = if ids.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{}", self.kind, ids.join(", "))?;
         match self.ids.len().saturating_sub(MAX_LOOKUPS) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
+            0 => {}
+            more => write!(f, " and {more} more")?,
         }
+        self.owners.iter().try_for_each(|owner| write!(f, " of {} {}", owner.kind, owner.id))
+    }
+}
+
+impl RecordOwner {
+    /// Returns the records whose numbers stand between the segments of a collection's path.
+    fn all_in(segments: &[&str]) -> Result<Vec<Self>, UnclearSubject> {
+        let mut owners = vec![];
+        for (at, segment) in segments.iter().enumerate() {
+            let Ok(id) = segment.parse() else { continue };
+            let kind = segments[at - 1];
+            let is_collection = at >= MIN_SEGMENTS && kind.parse::<u64>().is_err();
+            if !is_collection || at + 1 == segments.len() || owners.len() == MAX_OWNERS {
+                return Err(UnclearSubject);
+            }
+            let path = segments[..=at].join("/");
+            owners.insert(0, Self { kind: singular(kind), path, id });
+        }
+        Ok(owners)
     }
 }
 
@@ -95,7 +153,7 @@ fn members(body: &[u8]) -> Option<Vec<(String, Json)>> {
     if body.is_empty() {
         return Some(vec![]);
     }
-    serde_json::from_slice::<Members>(body).ok().map(|members| members.0)
+    serde_json::from_slice::<JsonMembers>(body).ok().map(|members| members.0)
 }
 
 /// Returns the numbers of the records that a body names, if it names any.
@@ -121,31 +179,6 @@ fn command_of(members: &[(String, Json)]) -> Option<String> {
     let mut named = members.iter().filter(|(name, _)| name.eq_ignore_ascii_case("key"));
     let (_, key) = named.next()?;
     named.next().is_none().then(|| key.as_str().map(str::to_owned)).flatten()
-}
-
-/// The members of an object, also those of one name.
-struct Members(Vec<(String, Json)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = vec![];
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
 }
 
 /// Returns the singular of the name of a collection, as far as English is regular.
@@ -174,6 +207,13 @@ const NAMES: [&str; 8] = [
 /// Most names that are looked up for one call: a command may be about a hundred records.
 const MAX_LOOKUPS: usize = 3;
 
+/// Fewest segments of the path of a collection, the empty one before the first slash included:
+/// `/api/spaces/coworkers`.
+const MIN_SEGMENTS: usize = 4;
+
+/// Most records in a path that own what follows. The API has one at most.
+const MAX_OWNERS: usize = 2;
+
 /// Longest name that is shown.
 const MAX_NAME_LETTERS: usize = 100;
 
@@ -199,6 +239,15 @@ mod tests {
             ("/api/spaces/businesses", r#"{"Id":9,"Name":"x"}"#, Some("business 9")),
             ("/api/sys/currencies/3", "", Some("currency 3")),
             ("/api/spaces/coworkers/5", r#"{"Id":5,"Name":"x"}"#, Some("coworker 5")),
+            ("/api/spaces/coworkers/5/teams", "", Some("teams of coworker 5")),
+            ("/api/spaces/coworkers/5/teams/9", "", Some("team 9 of coworker 5")),
+            ("/api/spaces/coworkers/5/teams", r#"{"Id":9}"#, Some("team 9 of coworker 5")),
+            (
+                "/api/spaces/businesses/2/coworkers/5/teams/runcommand",
+                r#"{"Ids":[9]}"#,
+                Some("team 9 of coworker 5 of business 2"),
+            ),
+            ("/api/spaces/coworkers/5/runcommand", r#"{"Key":"X"}"#, Some("coworker 5")),
             ("/api/spaces/coworkers", "", None),
             ("/api/spaces/coworkers/../x/5", "", None),
             ("/api/x/5", "", None),
@@ -225,10 +274,24 @@ mod tests {
             ("/api/spaces/coworkers/1", r#"[{"Id":66}]"#),
             ("/api/spaces/coworkers/1?id=66", ""),
             ("/api/spaces/coworkers/1", "\u{feff}{\"Id\":66}"),
+            ("/api/spaces/coworkers/5/6", ""),
+            ("/api/spaces/coworkers/5/6/teams", ""),
+            ("/api/spaces/5/teams", ""),
+            ("/api/spaces/coworkers/5/runcommand", r#"{"Ids":[7]}"#),
+            ("/api/spaces/a/1/b/2/c/3/d", ""),
         ] {
             let subject = Subject::of_call(target, body.as_bytes());
             assert_eq!(subject, Err(UnclearSubject), "{target} {body}");
         }
+    }
+
+    #[test]
+    fn the_records_that_own_others_are_asked_for_too() {
+        let subject = Subject::of_call("/api/spaces/coworkers/5/teams/9", b"").unwrap().unwrap();
+        let lookups = subject.lookups();
+        assert_eq!(lookups.records, ["/api/spaces/coworkers/5/teams/9"]);
+        assert_eq!(lookups.owners, ["/api/spaces/coworkers/5"]);
+        assert_eq!(subject.all_ids(), [9, 5]);
     }
 
     #[test]

@@ -276,7 +276,7 @@ impl WaitingCall {
             method: self.method.clone(),
             target: self.target.clone(),
             subject: self.subject.as_ref().map(ToString::to_string),
-            command: self.subject.as_ref().and_then(|it| it.command.clone()),
+            command: self.subject.as_ref().and_then(|it| it.command().map(str::to_owned)),
             name,
             name_error,
             rules: self.rules.clone(),

@@ -56,7 +56,7 @@ pub(super) fn full_name(path: &Path, first: u64) -> PathBuf {
 }
 
 /// Returns the number of the first line of a full file of the audit at `path`, by its name.
-fn first_of_full(path: &Path, file: &Path) -> Option<u64> {
+pub(super) fn first_of_full(path: &Path, file: &Path) -> Option<u64> {
     let name = file.file_stem()?.to_str()?;
     let first = name.strip_prefix(path.file_stem()?.to_str()?)?.strip_prefix('-')?;
     let first = first.parse().ok().filter(|_| first.len() == 12)?;

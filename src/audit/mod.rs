@@ -7,6 +7,7 @@
 
 mod call;
 mod chain_reader;
+mod head;
 mod masking;
 mod record;
 mod syslog;

@@ -94,15 +94,41 @@ pub struct AuditRecord {
     /// Values of the response that became tokens, where its client is redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redactions: Option<u64>,
+    /// Lines before this one that were written, and are not in the files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
     /// Something in particular: keys of the configuration, a version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl AuditRecord {
+    /// Begins the line about something that a command does itself, because no daemon serves.
+    pub fn without_daemon(event: AuditEvent, action: &'static str, client: Option<&str>) -> Self {
+        Self {
+            event,
+            action: Some(action),
+            client: client.map(str::to_owned),
+            uid: own_uid(),
+            detail: Some("no daemon ran".to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// Adds the names of the fields of a query.
     #[must_use]
     pub fn with_query(self, query: &str) -> Self {
         Self { query: query_names(query), ..self }
     }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "other systems have no number")]
+fn own_uid() -> Option<u32> {
+    Some(nix::unistd::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> Option<u32> {
+    None
 }

@@ -82,6 +82,100 @@ fn a_line_that_a_crash_has_cut_off_is_told_and_the_chain_goes_on() {
     }
 }
 
+#[test]
+fn lines_that_are_cut_off_are_missed_also_after_a_restart() {
+    for kept in 0..=4 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let audit = start(&path, 1 << 20);
+        (0..5).for_each(|_| audit.event(event()));
+        audit.stop();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(verify(&path).unwrap().is_end_known);
+
+        let lines: Vec<&str> = text.split_inclusive('\n').take(kept).collect();
+        fs::write(&path, lines.concat()).unwrap();
+
+        let expected = if kept == 4 {
+            "line 5 of the audit is missing".to_owned()
+        } else {
+            format!("lines {} to 5 of the audit are missing", kept + 1)
+        };
+        assert_eq!(verify(&path).unwrap_err().to_string(), expected);
+        let audit = start(&path, 1 << 20);
+        audit.event(event());
+        audit.stop();
+        assert_eq!(verify(&path).unwrap_err().to_string(), expected, "a new daemon hides nothing");
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_below_a_running_daemon_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let mut writer = AuditWriter::open(&path, 1 << 20, false).unwrap();
+    (0..3).for_each(|_| assert!(writer.write(&event(), 0)));
+
+    fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+
+    assert!(matches!(verify(&path), Err(VerifyError::Gone { .. })));
+    assert!(writer.write(&event(), 0));
+    assert!(matches!(verify(&path), Err(VerifyError::Gone { .. })));
+}
+
+#[test]
+fn a_full_file_that_was_removed_is_missed_where_the_head_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let audit = start(&path, 1 << 10);
+    (0..20).for_each(|_| audit.event(event()));
+    audit.stop();
+    let all = files(&path).unwrap();
+
+    fs::remove_file(&all[0]).unwrap();
+    let pruned = verify(&path).unwrap();
+    assert!(pruned.first > 1 && pruned.is_end_known, "the owner has removed the oldest");
+
+    fs::rename(&all[1], directory.path().join("audit-000000000099.jsonl")).unwrap();
+    assert!(verify(&path).is_err(), "a file of another name");
+    for file in &all[1..] {
+        let _ = fs::remove_file(file);
+    }
+    let _ = fs::remove_file(directory.path().join("audit-000000000099.jsonl"));
+    let error = verify(&path).unwrap_err();
+    assert_eq!(error.to_string(), "lines 1 to 20 of the audit are missing");
+}
+
+#[test]
+fn a_chain_that_begins_in_the_middle_or_was_made_anew_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let audit = start(&path, 1 << 20);
+    (0..3).for_each(|_| audit.event(event()));
+    audit.stop();
+    let text = fs::read_to_string(&path).unwrap();
+    let zeros = "0".repeat(64);
+
+    let (_, later) = text.split_once('\n').unwrap();
+    fs::write(&path, later).unwrap();
+    assert_eq!(verify(&path).unwrap_err().to_string(), "line 1 of the audit is missing");
+    let anew = format!("{{\"seq\":7,\"time\":\"\",\"prev\":\"{zeros}\",\"event\":\"call\"}}\n");
+    fs::write(&path, anew).unwrap();
+    assert!(matches!(verify(&path), Err(VerifyError::Broken { line: 1, .. })));
+    let other = text.replace("\"add\"", "\"set\"");
+    let mut prev = zeros;
+    let rewritten: String = other.lines().fold(String::new(), |done, line| {
+        let mut json: Json = serde_json::from_str(line).unwrap();
+        json["prev"] = prev.as_str().into();
+        let line = format!("{json}\n");
+        prev = writer::line_hash(line.as_bytes());
+        done + &line
+    });
+    fs::write(&path, rewritten).unwrap();
+    let error = verify(&path).unwrap_err().to_string();
+    assert!(error.ends_with("it was written with another hash, as the head tells"), "{error}");
+}
+
 #[tokio::test]
 async fn a_write_is_in_the_file_before_it_leaves_and_its_outcome_after() {
     let directory = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use super::head::{ChainHead, HeadFile};
 use super::record::{AuditEvent, AuditRecord};
 use super::{chain_reader, hex, syslog};
 use crate::secure_fs;
@@ -33,6 +34,8 @@ pub(super) struct AuditWriter {
     told: u64,
     /// Whether the last line could not be written: told once.
     is_failing: bool,
+    /// Where the head is kept beside the files, if it can be.
+    head_file: Option<HeadFile>,
     /// Lines that could not be written since the last one that was.
     unwritten: u64,
 }
@@ -61,13 +64,16 @@ pub(super) struct LinePlace {
     pub(super) prev: String,
     #[serde(default)]
     pub(super) lost: u64,
+    #[serde(default)]
+    pub(super) missing: u64,
     pub(super) time: String,
     pub(super) event: String,
 }
 
 impl AuditWriter {
     /// Opens the file, and finds the end of the chain in it or in the last full one. A last line that
-    /// is damaged, as a crash leaves it, stays; the next line says so.
+    /// is damaged, as a crash leaves it, stays; the next line says so. It also says how many lines are
+    /// missing that the head tells of: the chain goes on behind them.
     pub(super) fn open(path: &Path, size: u64, is_durable: bool) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             secure_fs::create_dir(directory)?;
@@ -78,33 +84,29 @@ impl AuditWriter {
             tail => tail,
         };
         let length = file.metadata()?.len();
+        let (head_file, known) = open_head(path);
+        let end = ChainEnd::new(tail.as_ref(), known);
         let mut writer = Self {
-            first: if length > 0 { first_number(path)?.unwrap_or(0) } else { 0 },
+            first: if length > 0 { first_number(path)?.unwrap_or(0) } else { end.next },
             path: path.to_owned(),
             file,
             length,
             size,
             is_durable,
-            next: 1,
-            head: hex(&[0; 32]),
+            next: end.next,
+            head: end.head,
+            head_file,
             told: 0,
             is_failing: false,
             unwritten: 0,
         };
-        let Some(tail) = tail else {
-            writer.first = 1;
-            return Ok(writer);
-        };
-        (writer.next, writer.head) = (tail.next, tail.head);
-        if length == 0 {
-            writer.first = writer.next;
-        }
-        if !tail.is_ended {
+        if tail.as_ref().is_some_and(|tail| !tail.is_ended) {
             writer.file.write_all(b"\n")?;
             writer.length += 1;
         }
-        if tail.is_damaged {
-            writer.write(&AuditRecord { event: AuditEvent::Damaged, ..<_>::default() }, 0);
+        if end.missing.is_some() || tail.is_some_and(|tail| tail.is_damaged) {
+            let (event, missing) = (AuditEvent::Damaged, end.missing);
+            writer.write(&AuditRecord { event, missing, ..<_>::default() }, 0);
         }
         Ok(writer)
     }
@@ -157,7 +159,18 @@ impl AuditWriter {
         self.length += line.len() as u64;
         self.next += 1;
         self.head = line_hash(&line);
+        self.keep_head();
         Ok(())
+    }
+
+    /// Keeps the head beside the files, for as long as that works: the line itself is written.
+    fn keep_head(&mut self) {
+        let Some(file) = &mut self.head_file else { return };
+        let (seq, sha256, first) = (self.next - 1, self.head.clone(), self.first);
+        if let Err(error) = file.write(&ChainHead { seq, sha256, first }) {
+            tracing::warn!(%error, "could not keep the head of the audit");
+            self.head_file = None;
+        }
     }
 
     /// Puts the full file aside. The first line of the next one has the hash of its last.
@@ -181,6 +194,43 @@ impl AuditWriter {
             format!("audit head seq={last} sha256={} file={}", self.head, self.path.display());
         if !syslog::send(&text) {
             tracing::info!(seq = last, sha256 = self.head, "audit head");
+        }
+    }
+}
+
+/// Opens the file of the head, and returns what it tells. A directory in which no file can be made has
+/// none.
+fn open_head(path: &Path) -> (Option<HeadFile>, Option<ChainHead>) {
+    match HeadFile::open(path) {
+        Ok((file, known)) => (Some(file), known),
+        Err(error) => {
+            tracing::warn!(%error, "could not keep the head of the audit");
+            (None, None)
+        }
+    }
+}
+
+/// The end of the chain.
+struct ChainEnd {
+    next: u64,
+    head: String,
+    /// Lines that the head tells of, and no file has.
+    missing: Option<u64>,
+}
+
+impl ChainEnd {
+    /// Finds the end by the last line and the head; the later of them holds.
+    fn new(tail: Option<&Tail>, known: Option<ChainHead>) -> Self {
+        let next = tail.map_or(1, |tail| tail.next);
+        match known {
+            Some(known) if known.seq >= next => {
+                let missing = Some(known.seq + 1 - next);
+                Self { next: known.seq + 1, head: known.sha256, missing }
+            }
+            Some(_) | None => {
+                let head = tail.map_or_else(|| hex(&[0; 32]), |tail| tail.head.clone());
+                Self { next, head, missing: None }
+            }
         }
     }
 }

@@ -122,10 +122,12 @@ pub(super) fn tls_config(
 /// exchange against quantum computers protects nothing.
 fn local_provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
-        CipherSuite::TLS13_AES_128_GCM_SHA256
-        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => 0,
-        _ => 1,
+    provider.cipher_suites.sort_by_key(|suite| {
+        !matches!(
+            suite.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        )
     });
     provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519);
     provider

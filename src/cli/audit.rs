@@ -82,6 +82,11 @@ fn verify(path: &Path, globals: &GlobalArgs, print: Printer) -> Result<(), CliEr
     if verified.first > 1 {
         print.note("older files were removed: what stood there is not checked");
     }
+    if !verified.is_end_known {
+        print.note(
+            "no head is kept beside the files: lines that are missing at their end cannot be seen",
+        );
+    }
     print.note(
         "the chain alone shows accidents; compare the head with what the system's log has: \
          `journalctl -t nexudus-proxy | grep 'audit head'`",

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::client_list::{format_time, limits_json, list};
-use super::daemon_client::ClientStore;
+use super::daemon_client::{ClientStore, FilesReason};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits, client_redaction};
 use crate::admin::client::Error;
@@ -50,6 +50,9 @@ enum ClientAction {
         /// Let web pages of this origin, and of no other, send requests with the key
         #[arg(long, value_name = "URL", value_parser = WebOrigin::parse)]
         origin: Option<WebOrigin>,
+        /// Print the text for the instructions of an agent, as the limits are then
+        #[arg(long)]
+        guide: bool,
         /// Remove this limit first; may be repeated
         #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
         clear: Vec<ClearedLimit>,
@@ -120,7 +123,7 @@ pub(super) fn run(
         ClientAction::Add { name, limits, origin, guide } => {
             add(&name, (limits, origin), guide, globals, print)
         }
-        ClientAction::Set { name, limits, origin, clear } => {
+        ClientAction::Set { name, limits, origin, guide, clear } => {
             let is_given = |limit| limits.sets(limit) || limit == Limit::Origin && origin.is_some();
             let both = clear.iter().find(|limit| is_given(Limit::from(**limit)));
             if let Some(limit) = both.and_then(clap::ValueEnum::to_possible_value) {
@@ -134,7 +137,7 @@ pub(super) fn run(
             let clear = clear.into_iter().map(Limit::from).collect();
             let mut change = limits.change(SystemTime::now(), clear);
             change.given.origin = origin;
-            set(&name, change, globals, print)
+            set(&name, change, guide, globals, print)
         }
         ClientAction::Rotate { name } => rotate(&name, globals, print),
         ClientAction::List => list(globals, print),
@@ -156,6 +159,7 @@ fn add(
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
     let guide = has_guide.then(|| Guide::of_client(&limits, &config));
     let page = limits.origin.as_ref().map(page_note);
+    let asking = asking_note(&limits, globals);
     let unredacted = client_redaction::bypass(&limits, &config);
     let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits }, print)?;
     let key = keys.new.ok_or(Error::VersionMismatch)?;
@@ -169,8 +173,15 @@ fn add(
     })?;
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
+        asking.iter().for_each(|note| print.note(note));
         bypass.into_iter().chain(page).for_each(|note| print.note(&note));
         unredacted.iter().for_each(|note| print.note(note));
+    }
+    if let Some(reason @ FilesReason::Refused { .. }) = clients.files_reason() {
+        print.warning(&format!(
+            "{reason}, and does not know this key: ask one of them to run {}",
+            "`nexudus-proxy --system client add NAME`"
+        ));
     }
     clients.announce(globals, print);
     Ok(())
@@ -179,10 +190,12 @@ fn add(
 fn set(
     name: &str,
     change: LimitChange,
+    has_guide: bool,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    if change.is_empty() {
+    let is_changed = !change.is_empty();
+    if !is_changed && !has_guide {
         return Err(CliError::message(
             ExitCode::Usage,
             "there is no limit to change",
@@ -191,15 +204,36 @@ fn set(
     }
     let clients = ClientStore::open(globals)?;
     let limits = change.apply(&find(&clients, name)?.limits);
-    client_limits::check_rules(&limits, &clients.config(globals)?, print)?;
-    clients.apply(ClientChange::set(name, change), print)?;
+    let config = clients.config(globals)?;
+    let guide = has_guide.then(|| Guide::of_client(&limits, &config).text(name));
+    if is_changed {
+        client_limits::check_rules(&limits, &config, print)?;
+        clients.apply(ClientChange::set(name, change), print)?;
+    }
+    if !globals.quiet {
+        asking_note(&limits, globals).iter().for_each(|note| print.note(note));
+    }
     clients.announce(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);
         json["name"] = name.into();
+        if let Some(guide) = guide {
+            json["guide"] = guide.into();
+        }
         return print.json(&json);
     }
-    print.line(&format!("{name} may: {limits}{}", bounds(&limits)))
+    print.line(&format!("{name} may: {limits}{}", bounds(&limits)))?;
+    guide.map_or(Ok(()), |guide| print.line(&format!("\n{guide}")))
+}
+
+/// Returns how a person answers the calls that a client asks about, if there are any.
+fn asking_note(limits: &ClientPolicy, globals: &GlobalArgs) -> Option<String> {
+    (!limits.ask.is_empty()).then(|| {
+        globals.as_typed(
+            "What it asks about waits for you: `nexudus-proxy approvals watch` tells of each call, \
+             `nexudus-proxy approvals approve ID` lets it through.",
+        )
+    })
 }
 
 /// Returns the limits that say not what, but how much and how long.

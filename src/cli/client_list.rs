@@ -7,7 +7,6 @@ use serde_json::json;
 use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
-use crate::admin::api::ClientBudget;
 use crate::clients::{Budget, BudgetStatus, ClientPolicy, ClientStatus, Metered};
 use crate::config::{Rule, format_rate, format_size};
 
@@ -50,7 +49,7 @@ fn client_json(view: &ClientStatus) -> serde_json::Value {
     json["created"] = format_time(*created).into();
     json["expired"] = (*is_over).into();
     json["used"] = (*counted).into();
-    json["budgets"] = view.budgets.iter().map(ClientBudget::from).map(|it| json!(it)).collect();
+    json["budgets"] = json!(view.budgets);
     json
 }
 

@@ -140,7 +140,7 @@ fn check_profile(
     overrides: Vec<config::Override>,
 ) -> Result<LoadedConfig, CliError> {
     let loaded = globals.load(overrides)?;
-    Ok(daemon::check(&loaded.config).map(|()| loaded)?)
+    Ok(daemon::check_loaded(&loaded).map(|()| loaded)?)
 }
 
 /// Checks the other profiles of the file too: a daemon that is to serve one of them reads it one day.
@@ -193,7 +193,7 @@ fn daemon_config(globals: &GlobalArgs) -> Result<Option<EffectiveConfig>, CliErr
         return Ok(None);
     }
     serve::control_runtime()?.block_on(async {
-        match find_daemon(globals).await? {
+        match find_daemon(globals).await?.serving() {
             Some(daemon) => Ok(Some(daemon.admin.get("/v1/config").await?)),
             None => Ok(None),
         }

@@ -144,17 +144,17 @@ fn set_locked(
     serve::control_runtime()?.block_on(async {
         match say_waiting(print, DAEMON, post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),
-            DaemonReply::NoProfile => Err(Error::NotRunning.into()),
-            DaemonReply::NotRunning(_lock) => {
+            DaemonReply::NoProfile(reason) => Err(Error::from(reason).into()),
+            DaemonReply::NotRunning(_lock, reason) => {
                 require_own_files(globals)?;
                 persist_lock(locked, &paths).await?;
                 let action = if locked { "lock" } else { "unlock" };
                 record_as_configured(globals, &paths, (AuditEvent::Lock, action), print);
-                announce_files(globals, &paths, print);
+                announce_files(globals, &paths, &reason, print);
                 if globals.json {
                     print.json(&json!({ "locked": locked, "daemon": false }))
                 } else {
-                    print.line(&format!("{done}; no daemon runs"))
+                    print.line(&format!("{done}; {reason}"))
                 }
             }
         }

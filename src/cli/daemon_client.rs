@@ -14,7 +14,7 @@ mod target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub(super) use self::audit_files::{audit_path, record_as_configured};
+pub(super) use self::audit_files::{audit_path, record_as_configured, record_login};
 pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;
@@ -30,8 +30,8 @@ pub(super) use self::profile_files::{
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{
-    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, end_daemon, find_daemon,
-    post_or_lock, require_own_files, with_daemon,
+    DaemonReply, FilesReason, FoundDaemon, ServingDaemon, admin_sockets, announce_files, connect,
+    end_daemon, find_daemon, post_or_lock, require_own_files, with_daemon,
 };
 use crate::admin::api::{PROVEN_PARAM, Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};

@@ -7,13 +7,13 @@ mod intercept;
 
 use std::net::SocketAddr;
 
-use super::daemon_client::{effective_config, find_daemon};
+use super::daemon_client::{FilesReason, FoundDaemon, effective_config, find_daemon};
 use super::globals::GlobalArgs;
 use super::local_api::KEY_VARIABLE;
 use super::{CliError, Printer, serve};
 use crate::admin::client::Error;
 use crate::clients;
-use crate::config::{AnonymousAccess, LoadedConfig};
+use crate::config::{AnonymousAccess, Config, LoadedConfig};
 use crate::problem::ExitCode;
 use crate::run;
 use crate::run::variables::{
@@ -84,8 +84,13 @@ pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Resul
 /// each request needs a client key.
 fn base_url(globals: &GlobalArgs) -> Result<(String, bool), CliError> {
     let LoadedConfig { config, paths, .. } = globals.load(vec![])?;
-    let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
-    let daemon = daemon.ok_or(Error::NotRunning)?;
+    let daemon = match serve::control_runtime()?.block_on(find_daemon(globals))? {
+        FoundDaemon::Serving(daemon) => daemon,
+        FoundDaemon::None(reason @ FilesReason::Refused { .. }) => {
+            return configured_url(&config, &reason, globals);
+        }
+        FoundDaemon::None(reason @ FilesReason::NoDaemon) => return Err(Error::from(reason).into()),
+    };
     let (config, _) = effective_config(&config, &paths, &daemon.status);
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
     let Some(address) = daemon.status.listening.tcp.first() else {
@@ -96,6 +101,26 @@ fn base_url(globals: &GlobalArgs) -> Result<(String, bool), CliError> {
         ));
     };
     Ok((format!("http://{}", reachable(*address)), needs_key))
+}
+
+/// Returns the address that is configured here, for a user who may send requests to the system's daemon
+/// and no commands.
+fn configured_url(
+    config: &Config,
+    reason: &FilesReason,
+    globals: &GlobalArgs,
+) -> Result<(String, bool), CliError> {
+    let known = config.listen.tcp.iter().find(|address| address.port() != 0);
+    let Some(address) = known else {
+        let hint = "Ask one of them for its address, and set NEXUDUS_BASE_URL to that.";
+        return Err(CliError::message(ExitCode::Failed, reason.to_string(), Some(hint)));
+    };
+    if !globals.quiet {
+        globals.printer().note(&format!(
+            "{reason}: this is the usual address, if they have configured no other"
+        ));
+    }
+    Ok((format!("http://{}", reachable(*address)), false))
 }
 
 /// Names an address of all interfaces by the loopback one.

@@ -79,6 +79,7 @@ fn filled(command: &str, flag: &str) -> String {
         .replace("{kind}", "localhost")
         .replace("{name}", "agent")
         .replace("{path}", "/etc/x.toml");
+    let command = command.replace("--origin URL", "--origin http://localhost:5173");
     command.replace("METHOD", "GET").replace("PATH", "/api/x").replace("CODE", "123456")
 }
 

@@ -23,6 +23,7 @@ use super::daemon_client::find_daemon;
 use super::globals::GlobalArgs;
 use crate::admin::api::Problem;
 use crate::config::{LoadedConfig, UnixSocket};
+use crate::gateway::path_with_api;
 use crate::problem::{self, ExitCode, ProblemDetails, ProblemKind};
 
 /// Where the daemon that serves listens, the unix socket first.
@@ -56,6 +57,8 @@ pub(super) struct LocalResponse {
     pub(super) headers: HeaderMap,
     body: Incoming,
     connection: Connection,
+    /// The path that may be meant, where the beginning of the given one is missing.
+    meant: Option<String>,
 }
 
 /// Drives the connection of one exchange.
@@ -85,6 +88,14 @@ pub(super) enum LocalApiError {
     /// The target cannot be sent.
     #[error("`{0}` is no path")]
     Target(String),
+    /// The target has no slash in front, and names an area of the API.
+    #[error("`{path}` is no path of the API")]
+    NoApiPath {
+        /// What was given.
+        path: String,
+        /// The path that is meant.
+        meant: String,
+    },
 }
 
 impl problem::Problem for LocalApiError {
@@ -110,6 +121,9 @@ impl problem::Problem for LocalApiError {
             ),
             Self::Target(_) => ProblemKind::CommandUsage
                 .with_hint("Give the path alone, such as /api/spaces/coworkers?size=100."),
+            Self::NoApiPath { meant, .. } => {
+                ProblemKind::CommandUsage.with_hint(format!("Did you mean {meant}?"))
+            }
         }
     }
 }
@@ -120,7 +134,7 @@ impl LocalApi {
     pub(super) async fn find(globals: &GlobalArgs) -> Result<Self, CliError> {
         let key = std::env::var_os(KEY_VARIABLE).filter(|key| !key.is_empty());
         let key = key.map(|key| header_value(&key).ok_or(LocalApiError::Key)).transpose()?;
-        let endpoints = match find_daemon(globals).await? {
+        let endpoints = match find_daemon(globals).await?.serving() {
             Some(daemon) => {
                 let listening = daemon.status.listening;
                 endpoints(listening.unix, &listening.tcp)
@@ -134,8 +148,14 @@ impl LocalApi {
     pub(super) async fn send(&self, request: LocalRequest) -> Result<LocalResponse, CliError> {
         let no_response = |error: hyper::Error| LocalApiError::NoResponse(io::Error::other(error));
         let LocalRequest { method, target, accept, body } = request;
-        if target.split('?').next().is_some_and(|path| path.contains("://")) {
+        let path = target.split('?').next().unwrap_or_default();
+        if path.contains("://") {
             return Err(LocalApiError::Target(target).into());
+        }
+        let is_whole = path.starts_with('/') || path.starts_with("api/");
+        let meant = path_with_api(path);
+        if let Some(meant) = meant.clone().filter(|_| !is_whole) {
+            return Err(LocalApiError::NoApiPath { path: path.to_owned(), meant }.into());
         }
         let uri = encode_target(&target);
         let mut request = Request::builder()
@@ -164,7 +184,7 @@ impl LocalApi {
         let response = connection.drive(sending).await.map_err(timed_out)?;
         let (head, body) = response.map_err(no_response)?.into_parts();
         let response =
-            LocalResponse { status: head.status, headers: head.headers, body, connection };
+            LocalResponse { status: head.status, headers: head.headers, body, connection, meant };
         response.unless_daemon_refused().await
     }
 
@@ -226,7 +246,9 @@ impl LocalResponse {
         if status < 400 {
             return None;
         }
+        let meant = self.meant.as_ref().map(|meant| format!("Did you mean {meant}?"));
         let (exit_code, hint) = match status {
+            _ if meant.is_some() => (ExitCode::Failed, meant.as_deref()),
             401 => (
                 ExitCode::Unauthorized,
                 Some("`nexudus-proxy whoami` shows the account, which may lack the permission."),

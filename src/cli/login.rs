@@ -20,7 +20,7 @@ use self::report::{StoredLogin, warn_of_sources};
 use self::system_store::ScratchDirectory;
 use super::config_flags::ConfigOverrides;
 use super::current_user::CurrentUser;
-use super::daemon_client::DaemonClient;
+use super::daemon_client::{DaemonClient, record_login};
 use super::globals::GlobalArgs;
 use super::prompt::{EMAIL, PASSWORD, PromptError, StdinLines, guarded};
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
@@ -126,6 +126,9 @@ impl LoginFlow {
         let origin = &self.config.upstream.origin;
         let daemon = DaemonClient::new(&self.config, &self.paths);
         let daemon = say_waiting(self.print, DAEMON, daemon.notify_login(origin, false)).await;
+        if let Ok(None) = &daemon {
+            record_login(&self.config.audit, &self.paths, self.print);
+        }
         let stored = StoredLogin {
             profile: &self.paths.profile,
             user: &user,
@@ -280,7 +283,7 @@ impl LoginFlow {
         let bearer = issued.authorization(self.config.upstream.auth);
         let bearer = bearer.ok_or_else(|| ambiguous("the token is not text"))?;
         let me = say_waiting(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
-        let (status, body) = me.map_err(LoginError::Unreachable)?;
+        let (status, body) = me?;
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
         match status.as_u16() {
             200 => {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, find_daemon,
+    DaemonReply, FilesReason, Revocation, admin_sockets, announce_files, clear_logins, find_daemon,
     origins_with_login, post_or_lock, record_as_configured, remove_authorities, require_own_files,
 };
 use super::globals::GlobalArgs;
@@ -51,8 +51,8 @@ pub(super) fn run(
         return print.json(&done.to_json());
     }
     done.print(print)?;
-    if !done.is_served {
-        announce_files(globals, &loaded.paths, print);
+    if let Some(reason) = &done.files {
+        announce_files(globals, &loaded.paths, reason, print);
     }
     Ok(())
 }
@@ -78,8 +78,8 @@ struct LogoutOutcome {
     /// The configured origin.
     origin: Origin,
     daemon_knows: bool,
-    /// Whether a daemon serves, as far as can be told.
-    is_served: bool,
+    /// Why no daemon serves, if none does as far as can be told.
+    files: Option<FilesReason>,
 }
 
 async fn clear(
@@ -90,8 +90,7 @@ async fn clear(
 ) -> Result<LogoutOutcome, CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
-    let origins = origins_with_login(paths);
-    let sockets = admin_sockets(globals)?;
+    let (origins, sockets) = (origins_with_login(paths), admin_sockets(globals)?);
     let is_shared = revoke && is_shared(globals).await?;
     let mut revocation = None;
     if revoke && !is_shared {
@@ -102,40 +101,42 @@ async fn clear(
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, path);
     let reply = say_waiting(print, DAEMON, reply).await;
     let revoked = perform(revocation, print).await;
-    let outcome = |result: LogoutResult, daemon_knows, is_served| LogoutOutcome {
+    let outcome = |result: LogoutResult, daemon_knows, files| LogoutOutcome {
         profile: paths.profile.clone(),
         revoked: revoked.or_else(|| of_fleet(&result)),
         result,
         origin: config.upstream.origin.clone(),
         daemon_knows,
-        is_served,
+        files,
     };
-    let (result, daemon_knows, _lock) = match reply {
+    let none = LogoutResult::default;
+    let (result, daemon_knows, _lock, files) = match reply {
         Ok(DaemonReply::Daemon(result, socket))
             if sockets.first() != Some(&socket) || globals.system =>
         {
             // Another user's files and keychain: the daemon has cleared what there is.
             warn_of_no_keychain(result.no_keychain.as_deref(), print);
-            return Ok(outcome(result, true, true));
+            return Ok(outcome(result, true, None));
         }
-        Ok(DaemonReply::Daemon(result, _)) => (Some(result), true, None),
-        Ok(DaemonReply::NotRunning(lock)) => (None, true, lock),
-        Ok(DaemonReply::NoProfile) => (None, true, None),
-        Err(error) => (None, is_told(error, print)?, None),
+        Ok(DaemonReply::Daemon(result, _)) => (result, true, None, None),
+        Ok(DaemonReply::NotRunning(lock, reason)) => (none(), true, lock, Some(reason)),
+        Ok(DaemonReply::NoProfile(reason)) => (none(), true, None, Some(reason)),
+        Err(error) => {
+            let is_told = is_told(error, print)?;
+            (none(), is_told, None, is_told.then_some(FilesReason::NoDaemon))
+        }
     };
-    let is_served = result.is_some() || !daemon_knows;
-    if !is_served {
+    if files.is_some() {
         require_own_files(globals)?;
         record_as_configured(globals, paths, (AuditEvent::Login, "logout"), print);
     }
-    let result = (result.unwrap_or_default(), is_served);
-    let result = clear_own(loaded, &credentials, origins, result, print).await?;
-    Ok(outcome(result, daemon_knows, is_served))
+    let result = clear_own(loaded, &credentials, origins, (result, files.is_none()), print).await?;
+    Ok(outcome(result, daemon_knows, files))
 }
 
 /// Says whether the daemon that serves is in a fleet: only its members know of all chains.
 async fn is_shared(globals: &GlobalArgs) -> Result<bool, CliError> {
-    let serving = find_daemon(globals).await?;
+    let serving = find_daemon(globals).await?.serving();
     Ok(serving.is_some_and(|serving| serving.status.fleet.is_some()))
 }
 

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::daemon_client::ClientStore;
+use super::daemon_client::{ClientStore, FilesReason};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
 use crate::config::{COMMAND_SEGMENT, Config};
-use crate::gateway::{Explanation, Question, explain};
+use crate::gateway::{Explanation, Question, explain, explain_use};
 use crate::problem::{ExitCode, ProblemKind};
 
 /// The arguments of `policy`.
@@ -46,7 +46,8 @@ pub(super) fn run(
     let PolicyAction::Explain { method, path, client, command } = options.action;
     require_command_path(&path, command.as_deref())?;
     let store = ClientStore::open(globals)?;
-    let is_daemon = store.is_served();
+    let files_reason = store.files_reason();
+    let is_daemon = files_reason.is_none();
     let question = Question { method: &method, target: &path, command: command.as_deref() };
     let mut explained = judge(question, client.as_deref(), &store, globals)?;
     explained.hint = hint(&explained, &method);
@@ -66,14 +67,18 @@ pub(super) fn run(
             "judged": if is_daemon { "daemon" } else { "configuration" },
         }))?;
     } else if !globals.quiet {
-        show(&explained, is_daemon, print)?;
+        show(&explained, files_reason, print)?;
     }
     // The verdict is printed; scripts read the exit code.
     let refused = CliError::AlreadyPrinted(ExitCode::Failed);
     if explained.is_allowed { Ok(()) } else { Err(refused) }
 }
 
-fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), CliError> {
+fn show(
+    explained: &Explanation,
+    files_reason: Option<&FilesReason>,
+    print: Printer,
+) -> Result<(), CliError> {
     let outcome = match explained.code {
         Some(code) if explained.is_asked => {
             format!("would be asked ({code}): {}", explained.reason)
@@ -83,10 +88,14 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
     };
     print.line(&outcome)?;
     explained.hint.iter().chain(&explained.note).for_each(|note| print.note(note));
-    print.note(if is_daemon {
-        "Judged by the configuration of the running daemon."
-    } else {
-        "Judged by the configuration: no daemon of this profile runs."
+    print.note(&match files_reason {
+        None => "Judged by the configuration of the running daemon.".to_owned(),
+        Some(FilesReason::NoDaemon) => {
+            "Judged by the configuration: no daemon of this profile runs.".to_owned()
+        }
+        Some(reason @ FilesReason::Refused { .. }) => {
+            format!("Judged by the configuration of this user: {reason}.")
+        }
     });
     Ok(())
 }
@@ -154,5 +163,8 @@ pub(super) fn judge_stored(
         explained.hint = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
-    explained
+    match stored {
+        Some(stored) => explain_use(explained, question, stored),
+        None => explained,
+    }
 }

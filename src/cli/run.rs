@@ -77,9 +77,11 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
     } else {
         Reach::Intercept
     };
+    let is_own = runs_this_program(&options.command);
     let command = run::run(&config, &paths, is_system, limits, &reach, &options.command);
     let summary = serve::control_runtime()?.block_on(command)?;
-    if let Some(warning) = nothing_came(&reach, summary).filter(|_| !globals.quiet) {
+    let is_told = !globals.quiet && !is_own;
+    if let Some(warning) = nothing_came(&reach, summary).filter(|_| is_told) {
         print.warning(&warning);
     }
     match summary.exit_code {
@@ -110,6 +112,13 @@ fn warn_of_ways_around(
          (policy.anonymous = \"none\" refuses them)"
     ));
     Ok(())
+}
+
+/// Says whether the command runs this program itself, which asks the daemon by its socket.
+fn runs_this_program(command: &[OsString]) -> bool {
+    let is_name = |word: &str| word.rsplit('/').next() == Some(env!("CARGO_PKG_NAME"));
+    let words = command.iter().map(|word| word.to_string_lossy());
+    words.into_iter().any(|word| word.split_whitespace().any(is_name))
 }
 
 /// Says why a command that made no request may have made none.
@@ -181,7 +190,10 @@ fn without_command(error: &run::Error) -> CliError {
         | run::Error::NotAdmitted { .. }
         | run::Error::NotLoggedIn { .. }
         | run::Error::Command { .. }
-        | run::Error::Wait(_) => "Set TMPDIR to a directory that this user can write.",
+        | run::Error::Wait(_) => {
+            "Set TMPDIR to a directory that this user can write, and that is none of this program's \
+             own."
+        }
     };
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let report = Report {

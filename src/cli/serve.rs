@@ -11,7 +11,7 @@ use super::{CliError, Printer, profile};
 use crate::config::{self, Config, LoadedConfig, LogFormat, Paths, Sources};
 #[cfg(target_os = "linux")]
 use crate::daemon::landlock;
-use crate::daemon::{self, process, run_loop};
+use crate::daemon::{self, PlacedError, process, run_loop};
 use crate::telemetry::{self, LineFormat};
 
 /// The arguments of `serve`: every key of the configuration.
@@ -44,13 +44,15 @@ fn serve(loaded: &LoadedConfig, sources: &Sources, print: Printer) -> Result<(),
     process::harden();
     process::raise_open_files();
     let runtime = control_runtime()?;
+    let placed = |error| PlacedError::new(error, loaded);
     let ended = runtime.block_on(async {
         let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
         #[cfg(unix)]
-        let daemon = daemon::start(config, paths).await?;
+        let daemon = daemon::start(config, paths).await.map_err(placed)?;
         #[cfg(not(unix))]
-        let daemon =
-            daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths)).await?;
+        let daemon = daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths))
+            .await
+            .map_err(placed)?;
         daemon.describe_config(loaded);
         log_start(config, paths, &daemon);
         Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)

@@ -291,7 +291,7 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
     let mut state = service.status()?;
     if service.ends_with_daemon() {
         let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
-        if let Some(daemon) = daemon {
+        if let Some(daemon) = daemon.serving() {
             "active".clone_into(&mut state.state);
             state.pid = Some(daemon.status.pid);
             state.listening = true;

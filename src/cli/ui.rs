@@ -29,6 +29,7 @@ use super::{CliError, Printer, serve, status};
 use crate::admin::client::AdminClient;
 use crate::listen;
 use crate::peer::can_identify_peers;
+use crate::problem::{Problem as _, Report};
 
 /// The arguments of `ui`.
 #[derive(clap::Args, Debug)]
@@ -72,7 +73,7 @@ pub(super) fn run(args: &UiArgs, globals: &GlobalArgs, print: Printer) -> Result
 
 async fn serve_page(args: &UiArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let socket = listen::bind_tcp(&[address])?.remove(0);
+    let socket = listen::bind_tcp(&[address]).map_err(|error| port_error(&error))?.remove(0);
     let address = socket.address().unwrap_or(address);
     let listener = socket.into_listener().map_err(CliError::Runtime)?;
     let kind = if can_identify_peers() { CodeKind::Link } else { CodeKind::Typed };
@@ -87,6 +88,14 @@ async fn serve_page(args: &UiArgs, globals: &GlobalArgs, print: Printer) -> Resu
         () = server::serve(listener, &site) => Ok(()),
         printed = print_links(&gate, globals, print) => printed,
     }
+}
+
+/// Says why the page cannot be at the port that was asked for.
+fn port_error(error: &listen::Error) -> CliError {
+    let mut report = Report::all(error).swap_remove(0);
+    report.hint =
+        Some("Choose another --port, or leave it out: then any free one is taken.".to_owned());
+    CliError::Message { report, exit_code: error.kind().exit_code() }
 }
 
 /// Opens a browser, and then waits for ever. Some openers are the browser, and end with it.

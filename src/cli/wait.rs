@@ -20,7 +20,8 @@ pub(super) struct WaitArgs {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration_flag)]
     timeout: Duration,
-    /// Look once, for a probe: exit 0 if ready, 1 if not, 3 if not logged in, 6 without a daemon
+    /// Look once, for a probe: exit 0 if ready, 1 if not, 3 if not logged in, 4 if the login was refused,
+    /// 6 without a daemon
     #[arg(long, conflicts_with = "timeout")]
     once: bool,
 }

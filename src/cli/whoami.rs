@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::config_flags::ConfigOverrides;
 use super::current_user::CurrentUser;
 use super::daemon_client::{
-    self, OtherOrigin, ServingDaemon, announce_files, find_daemon, require_own_files,
+    self, FoundDaemon, OtherOrigin, ServingDaemon, announce_files, find_daemon, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
@@ -14,24 +14,15 @@ use super::{CliError, Printer, serve};
 use crate::admin::client as admin;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
 use crate::daemon::{self, process};
-use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
-use crate::session::{self, Cause, CurrentUserError};
+use crate::problem::{Problem, ProblemDetails, Report};
+use crate::session::CurrentUserError;
 
 /// Why `whoami` cannot say who is logged in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WhoamiError {
-    /// Even a good token is refused.
-    #[error("forbidden: the account has no API access")]
-    Forbidden,
-    /// Nexudus cannot be reached.
-    #[error("could not reach Nexudus")]
-    Unreachable(#[source] Cause),
-    /// The response is not a user.
-    #[error("Nexudus did not say who is logged in")]
-    Ambiguous(#[source] Cause),
-    /// There is no token.
+    /// Nexudus did not say.
     #[error(transparent)]
-    Session(#[from] session::Error),
+    User(#[from] CurrentUserError),
     /// The configuration does not lead to Nexudus.
     #[error(transparent)]
     Setup(#[from] daemon::Error),
@@ -40,24 +31,16 @@ pub(super) enum WhoamiError {
     Daemon(#[from] admin::Error),
 }
 
-impl From<CurrentUserError> for WhoamiError {
-    fn from(error: CurrentUserError) -> Self {
-        match error {
-            CurrentUserError::Forbidden => Self::Forbidden,
-            CurrentUserError::Unreachable(cause) => Self::Unreachable(cause),
-            CurrentUserError::Ambiguous(cause) => Self::Ambiguous(cause),
-            CurrentUserError::Session(error) => Self::Session(error),
-        }
-    }
-}
-
 impl Problem for WhoamiError {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::Forbidden => ProblemKind::NoApiAccess.into(),
-            Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.with_hint(NETWORK_HINT),
-            Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(NETWORK_HINT),
-            Self::Session(error) => session_details(error),
+            Self::User(
+                error @ (CurrentUserError::Unreachable(_) | CurrentUserError::Ambiguous(_)),
+            ) => error.details().with_hint(NETWORK_HINT),
+            Self::User(CurrentUserError::Session(error)) => session_details(error),
+            Self::User(error @ (CurrentUserError::Forbidden | CurrentUserError::Throttled(_))) => {
+                error.details()
+            }
             Self::Setup(error) => error.details(),
             Self::Daemon(error) => error.details(),
         }
@@ -66,11 +49,7 @@ impl Problem for WhoamiError {
     fn parts(&self) -> Vec<Report> {
         match self {
             Self::Daemon(error) => error.parts(),
-            Self::Forbidden
-            | Self::Unreachable(_)
-            | Self::Ambiguous(_)
-            | Self::Session(_)
-            | Self::Setup(_) => vec![],
+            Self::User(_) | Self::Setup(_) => vec![],
         }
     }
 }
@@ -86,7 +65,10 @@ pub(super) fn run(
     process::harden();
     let own = config.upstream.origin.clone();
     let (me, through, upstream, other) = serve::control_runtime()?.block_on(async {
-        let daemon = find_daemon(globals).await?;
+        let (daemon, reason) = match find_daemon(globals).await? {
+            FoundDaemon::Serving(daemon) => (Some(*daemon), None),
+            FoundDaemon::None(reason) => (None, Some(reason)),
+        };
         let other = daemon.as_ref().filter(|daemon| daemon.is_own);
         let other = other.and_then(|it| OtherOrigin::detect(&it.status, &own, &paths));
         if daemon.is_none() {
@@ -94,32 +76,48 @@ pub(super) fn run(
         }
         let upstream = daemon.as_ref().and_then(|it| Origin::parse(&it.status.upstream));
         let (me, through) = fetch_user(daemon.as_ref(), &config, &paths, print).await?;
+        if let Some(reason) = &reason {
+            announce_files(globals, &paths, reason, print);
+        }
         let upstream = upstream.unwrap_or_else(|| own.clone());
         Ok::<_, CliError>((me, through, upstream, other))
     })?;
     if let Some(other) = &other {
         print.warning(&format!("{other}; {own} is configured here"));
     }
-    if through == "login" {
-        announce_files(globals, &paths, print);
-    }
+    show(&me, through, &upstream, &paths, globals, print)
+}
+
+/// Prints the user, and how it was asked for.
+fn show(
+    me: &CurrentUser,
+    through: &str,
+    upstream: &Origin,
+    paths: &Paths,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
     let has_access = me.has_api_access() != Some(false);
     if !globals.json {
-        me.print(&paths.profile, &upstream, print)?;
-        return if has_access { Ok(()) } else { Err(WhoamiError::Forbidden.into()) };
+        me.print(&paths.profile, upstream, print)?;
+        return if has_access {
+            Ok(())
+        } else {
+            Err(WhoamiError::from(CurrentUserError::Forbidden).into())
+        };
     }
     let mut output = json!({
         "profile": paths.profile, "through": through, "upstream": upstream.to_string(),
     });
     if let (Json::Object(output), Ok(Json::Object(fields))) =
-        (&mut output, serde_json::to_value(&me))
+        (&mut output, serde_json::to_value(me))
     {
         output.extend(fields);
     }
     if has_access {
         print.json(&output)
     } else {
-        Err(CliError::from(WhoamiError::Forbidden).with_output(output))
+        Err(CliError::from(WhoamiError::from(CurrentUserError::Forbidden)).with_output(output))
     }
 }
 

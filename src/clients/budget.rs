@@ -53,15 +53,23 @@ impl Metered {
 impl Budget {
     /// Reads `50/day`.
     pub fn parse_count(text: &str) -> Option<Self> {
-        Self::parse(text, |most| most.parse().ok())
+        Self::parse_amount(text, |most| most.parse().ok())
     }
 
     /// Reads `200MiB/day`.
     pub fn parse_bytes(text: &str) -> Option<Self> {
-        Self::parse(text, parse_size)
+        Self::parse_amount(text, parse_size)
     }
 
-    fn parse(text: &str, amount: impl Fn(&str) -> Option<u64>) -> Option<Self> {
+    /// Reads what [`Budget::format`] writes.
+    pub fn parse(metered: Metered, text: &str) -> Option<Self> {
+        match metered {
+            Metered::Bytes => Self::parse_bytes(text),
+            Metered::Requests | Metered::Writes | Metered::Deletes => Self::parse_count(text),
+        }
+    }
+
+    fn parse_amount(text: &str, amount: impl Fn(&str) -> Option<u64>) -> Option<Self> {
         let (most, per) = text.split_once('/')?;
         let most = amount(most.trim()).filter(|most| *most > 0)?;
         let named = SPANS.iter().find(|(name, _)| *name == per.trim());

@@ -9,6 +9,7 @@
 
 mod blocking;
 mod budget;
+mod budget_status;
 mod change;
 mod client;
 mod error;
@@ -32,6 +33,7 @@ use self::usage_counter::UsageCounter;
 use crate::clock::Clock;
 
 pub use self::budget::{Budget, Budgets, Metered};
+pub use self::budget_status::BudgetStatus;
 pub use self::change::{ChangedKeys, ClientChange};
 pub use self::client::{ByteMeter, Client, ClientUse};
 pub use self::error::{Error, KeyError, QuotaError};
@@ -87,19 +89,6 @@ pub struct ClientStatus {
     pub counted: Option<u64>,
     /// The budgets of the client, and the used part of each.
     pub budgets: Vec<BudgetStatus>,
-}
-
-/// The used part of one budget.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BudgetStatus {
-    /// The unit that the budget counts.
-    pub metered: Metered,
-    /// The budget.
-    pub budget: Budget,
-    /// The amount used; `None` if the counts cannot be read.
-    pub used: Option<u64>,
-    /// When it comes back, once it was begun.
-    pub back: Option<SystemTime>,
 }
 
 impl Clients {

@@ -29,6 +29,19 @@ impl Config {
         all.chain(&self.forward_proxy.listen).copied()
     }
 
+    /// Returns every TCP address that the daemon takes, by its key.
+    pub fn tcp_addresses(&self) -> Vec<(&'static str, Vec<SocketAddr>)> {
+        let all = [
+            ("listen.tcp", self.listen.tcp.clone()),
+            ("host", self.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
+            ("listen.tls", self.listen.tls.clone()),
+            ("forward_proxy.listen", self.forward_proxy.listen.into_iter().collect()),
+            ("admin.listen", self.admin.listen.into_iter().collect()),
+            ("admin.health_listen", self.admin.health_listen.into_iter().collect()),
+        ];
+        all.into_iter().filter(|(_, addresses): &(_, Vec<_>)| !addresses.is_empty()).collect()
+    }
+
     /// Returns these keys and their values.
     pub fn export(&self) -> BTreeMap<String, Json> {
         let export = |(name, entry): (&str, &Key)| {

@@ -52,7 +52,7 @@ const HOST: &str = r#"
 const TAIL: &str = r#"
 # A profile has its own credentials, state and sockets, and overrides any key:
 # [profile.work.listen]
-# tcp = ["localhost:6400"]
+# tcp = ["localhost:6498"]
 "#;
 
 /// Longer lines do not push the comments of their section to the right.

@@ -304,7 +304,7 @@ pub static KEYS: &[Key] = &[
     key!(
         limits.body_idle,
         POSITIVE_DURATION,
-        "Longest pause inside a request or response body; event streams may pause"
+        "Longest pause inside a request or response body; event streams may pause, and a WebSocket end is pinged after half of it"
     )
     .reloadable(),
     key!(

@@ -56,13 +56,10 @@ fn check_addresses(
     place: impl Fn(&str) -> ValueSource,
     problems: &mut Vec<Diagnostic>,
 ) {
-    for (key, addresses) in [
-        ("listen.tcp", config.listen.tcp.clone()),
-        ("listen.tls", config.listen.tls.clone()),
-        ("host", config.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
-        ("forward_proxy.listen", config.forward_proxy.listen.into_iter().collect()),
-        ("admin.listen", config.admin.listen.into_iter().collect()),
-    ] {
+    for (key, addresses) in config.tcp_addresses() {
+        if key == "admin.health_listen" {
+            continue;
+        }
         // The admin surface has no client keys, so that it can never be exposed.
         let is_exposed = config.listen.expose && key != "admin.listen";
         for address in addresses {
@@ -109,17 +106,12 @@ fn check_commands(
 
 fn duplicate_address(config: &Config) -> Option<(&'static str, SocketAddr)> {
     let mut seen = config.listen.tcp.clone();
-    let hosts = config.hosts.iter().flat_map(|host| &host.listen).map(|address| ("host", address));
-    let tls = config.listen.tls.iter().map(|address| ("listen.tls", address));
-    let forward = config.forward_proxy.listen.iter();
-    let forward = forward.map(|address| ("forward_proxy.listen", address));
-    let admin = config.admin.listen.iter().map(|address| ("admin.listen", address));
-    let probes = config.admin.health_listen.iter();
-    let probes = probes.map(|address| ("admin.health_listen", address));
-    hosts.chain(tls).chain(forward).chain(admin).chain(probes).find_map(|(key, address)| {
+    let all = config.tcp_addresses().into_iter().filter(|(key, _)| *key != "listen.tcp");
+    let mut all = all.flat_map(|(key, addresses)| addresses.into_iter().map(move |it| (key, it)));
+    all.find(|(_, address)| {
         let twice = address.port() != 0 && seen.contains(address);
         seen.push(*address);
-        twice.then_some((key, *address))
+        twice
     })
 }
 

@@ -106,7 +106,7 @@ impl ValueType {
             Self::Addresses => {
                 "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
             }
-            Self::Address => "\"off\" or an address such as \"127.0.0.1:6390\"".to_owned(),
+            Self::Address => "\"off\" or an address such as \"127.0.0.1:6397\"".to_owned(),
             Self::Socket => "\"auto\", \"off\" or an absolute path of at most 103 bytes".to_owned(),
             Self::AuditFile => "\"auto\", \"off\" or an absolute path".to_owned(),
             Self::Hosts => "[[host]] tables with `origin` and `listen`".to_owned(),

@@ -175,9 +175,8 @@ impl DaemonBuilder {
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         fleet_share::start(self.fleet.as_ref(), &self.throttle, &self.clients);
-        let (keeper, Authorities { live: authorities, .. }) = self.authorities;
-        let keeper = tokio::spawn(keeper.run());
-        let Self { access, routes, operators, .. } = self;
+        let Self { access, routes, operators, authorities: (keeper, authorities), .. } = self;
+        let (keeper, authorities) = (tokio::spawn(keeper.run()), authorities.live);
         let oversight = Oversight::start(config, &access, &self.credentials, &self.session);
         let watched = (&self.session, &authorities, &self.clock, oversight.approvals());
         let alert = notify_command::start(&config.notify, paths, self.credentials, watched);

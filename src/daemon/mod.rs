@@ -24,6 +24,7 @@ mod hangup;
 mod notify_command;
 mod origin_listeners;
 mod oversight;
+mod placed_error;
 mod profile_lock;
 mod reload;
 mod sd_notify;
@@ -60,6 +61,7 @@ use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
 
+pub use self::placed_error::{PlacedError, check_loaded};
 pub use self::profile_lock::{ProfileLock, StartLock, lock_profile};
 pub use self::standalone_session::{StandaloneSession, token_client};
 #[cfg(unix)]
@@ -110,12 +112,8 @@ pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
     Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
-/// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.
-///
-/// # Errors
-///
-/// As [`Daemon::start`].
-pub fn check(config: &Config) -> Result<(), Error> {
+/// Checks a configuration, without starting a daemon.
+fn check(config: &Config) -> Result<(), Error> {
     Prepared::from_config(config).map(drop)
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use shared_session::call::{Call, CallError, Reply, Snapshot};
 use shared_session::engine::{Engine, Options};
 use shared_session::pace::Permit;
-use shared_session::quota::{Allowance, Units, Verdict};
+use shared_session::quota::{Allowance, Quotas, Units, Verdict};
 use shared_session::record::Incarnation;
 use shared_session::timing::Timing;
 use tokio::sync::{Notify, watch};
 
 use super::draws_state::{DrawsState, LANES};
+use super::lane_state::LaneState;
 use super::pacing::{LaneNews, SlotPermit, UnitLimit, UnitRefusal};
 use super::status::LanePace;
 use crate::clock::Clock;
@@ -58,14 +59,17 @@ impl DrawsBoard {
 
     /// Takes what a poll has brought.
     pub(super) fn polled(&self, snapshot: &Snapshot) {
-        if self.change(|state, now| state.polled(snapshot, now)) {
+        let is_new = self.state().polled(snapshot, self.clock.boot());
+        self.wake.notify_one();
+        if is_new {
             self.changes.send_modify(|_| {});
         }
     }
 
     /// Asks what the others know.
     pub(super) fn look(&self) {
-        self.change(|state, _| state.lanes.iter_mut().for_each(super::lane_state::LaneState::look));
+        self.state().lanes.iter_mut().for_each(LaneState::look);
+        self.wake.notify_one();
     }
 
     /// Ends everything that follows the board.
@@ -123,17 +127,32 @@ impl DrawsBoard {
         }
     }
 
-    /// Changes the state, and wakes the task if it is to make a call now.
-    fn change<T>(&self, change: impl FnOnce(&mut DrawsState, Duration) -> T) -> T {
+    /// Changes a lane, and wakes the task if it is to make a call for that.
+    fn change_lane<T>(
+        &self,
+        index: usize,
+        change: impl FnOnce(&mut LaneState, Duration) -> T,
+    ) -> T {
         let mut state = self.state();
         let now = self.clock.boot();
-        let before = state.next(now);
-        let outcome = change(&mut state, now);
-        let is_sooner = state.next(now).is_some_and(|at| before.is_none_or(|before| at < before));
+        let lane = &mut state.lanes[index];
+        let before = (lane.needs_call(now), lane.tells_pause_at(now));
+        let outcome = change(lane, now);
+        let is_changed = (lane.needs_call(now), lane.tells_pause_at(now)) != before;
         drop(state);
-        if is_sooner {
+        if is_changed {
             self.wake.notify_one();
         }
+        outcome
+    }
+
+    /// Changes the counters, and has the task look whether it is to make a call.
+    fn change_units<T>(&self, change: impl FnOnce(&mut Quotas, Duration) -> T) -> T {
+        let outcome = {
+            let mut state = self.state();
+            change(&mut state.quotas, self.clock.boot())
+        };
+        self.wake.notify_one();
         outcome
     }
 
@@ -145,8 +164,8 @@ impl DrawsBoard {
 impl Lane {
     /// Takes a slot for one of `waiting` requests, if there is one now.
     pub fn take(&self, now: Duration, waiting: usize) -> SlotPermit {
-        let (index, timing) = (self.index, &self.board.timing);
-        match self.board.change(|state, _| state.lanes[index].take(now, waiting, timing)) {
+        let timing = &self.board.timing;
+        match self.board.change_lane(self.index, |lane, _| lane.take(now, waiting, timing)) {
             Permit::Now => SlotPermit::Now,
             Permit::At(at) => SlotPermit::At(at),
             Permit::Ask => SlotPermit::Ask,
@@ -156,12 +175,12 @@ impl Lane {
 
     /// Tells the others what this machine has learned; returns the version.
     pub fn learn(&self, scope: &str, windows: &[(u32, Duration)]) -> u64 {
-        self.board.change(|state, _| state.lanes[self.index].learn(scope, windows))
+        self.board.change_lane(self.index, |lane, _| lane.learn(scope, windows))
     }
 
     /// Tells the others how long Nexudus has asked this machine to wait.
     pub fn pause(&self, until: Option<Duration>) {
-        self.board.change(|state, _| state.lanes[self.index].pause(until));
+        self.board.change_lane(self.index, |lane, _| lane.pause(until));
     }
 
     /// Returns what is known.
@@ -192,15 +211,19 @@ impl SharedUnits {
             .map(|(name, limit)| Units { name, allowance: allowance(*limit), amount: 1 })
             .collect();
         let timing = &self.0.timing;
-        self.0.change(|state, now| {
-            let quotas = &mut state.quotas;
+        let taken = {
+            let mut state = self.0.state();
+            let (quotas, now) = (&mut state.quotas, self.0.clock.boot());
             let taken = if uses {
                 quotas.take_all(&units, now, timing)
             } else {
                 quotas.check(&units, now, timing)
             };
             taken.map_err(|(index, verdict)| (index, refusal(verdict, quotas.next_call())))
-        })
+        };
+        // Also after units were used: more are taken ahead.
+        self.0.wake.notify_one();
+        taken
     }
 
     /// Waits until this call for units has ended, and no longer than anything is waited for.
@@ -218,16 +241,16 @@ impl SharedUnits {
 
     /// Counts what was used already; says whether there was room for it.
     pub fn add(&self, counter: &str, limit: UnitLimit, amount: u64) -> bool {
-        self.0.change(|state, now| state.quotas.add(counter, allowance(limit), amount, now))
+        self.0.change_units(|quotas, now| quotas.add(counter, allowance(limit), amount, now))
     }
 
     /// Asks how much is used of these counters; returns the number of the call that does it.
     pub fn look(&self, counters: &[(String, UnitLimit)]) -> u64 {
-        self.0.change(|state, now| {
+        self.0.change_units(|quotas, now| {
             for (name, limit) in counters {
-                state.quotas.look(name, allowance(*limit), now);
+                quotas.look(name, allowance(*limit), now);
             }
-            state.quotas.next_call()
+            quotas.next_call()
         })
     }
 
@@ -241,7 +264,7 @@ impl SharedUnits {
 
     /// Forgets a counter, here and in the engine.
     pub fn remove(&self, counter: &str) {
-        self.0.change(|state, _| state.quotas.remove(counter));
+        self.0.change_units(|quotas, _| quotas.remove(counter));
     }
 }
 

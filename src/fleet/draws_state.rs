@@ -1,4 +1,4 @@
-//! What this member draws from the engine, slots and units: a function of what it is told and the time.
+//! The draws of this member from the engine, slots and units: a function of what it is told and the time.
 
 use std::time::Duration;
 

@@ -99,13 +99,10 @@ impl Fleet {
             partition_login: fleet.partition_login,
         };
         let (asks, received) = mpsc::unbounded_channel();
-        let has_draws = fleet.share.iter().any(|share| *share != FleetShare::Session);
-        let draws = || Arc::new(DrawsBoard::new(setup.me.clone(), timing, clock.clone()));
-        let draws = has_draws.then(draws);
         Ok(Self(Arc::new(Inner {
+            draws: new_draws(&fleet.share, &setup, &clock),
             options,
             setup,
-            draws,
             shared: fleet.share.clone(),
             fail_closed_after: fleet.fail_closed_after,
             clock,
@@ -299,6 +296,13 @@ fn keyspace_name(profile: &str, origin: &Origin) -> String {
     } else {
         format!("{profile}@{}", origin.authority())
     }
+}
+
+/// Makes what members draw from together, unless they share the session alone.
+fn new_draws(share: &[FleetShare], setup: &Setup, clock: &Clock) -> Option<Arc<DrawsBoard>> {
+    let is_needed = share.iter().any(|share| *share != FleetShare::Session);
+    let (me, timing) = (setup.me.clone(), setup.timing);
+    is_needed.then(|| Arc::new(DrawsBoard::new(me, timing, clock.clone())))
 }
 
 fn durability(configured: FleetDurability) -> Durability {

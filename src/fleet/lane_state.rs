@@ -1,4 +1,4 @@
-//! What this machine knows of one lane, reads or writes: the slots in hand, and what it asks for.
+//! One lane, reads or writes, as this machine knows it: the slots in hand, and what it asks for.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct LaneState {
     /// Slots of the last answer.
     granted: u32,
     wants: Wants,
-    /// What the call in flight was made for.
+    /// The reasons of the call in flight.
     in_call: Wants,
     /// Until when Nexudus has asked this machine to wait; zero: no pause.
     own_pause: Duration,

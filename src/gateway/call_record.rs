@@ -95,7 +95,7 @@ impl CallRecord {
         };
         let target = allowed.head().uri.path();
         let subject = Subject::of_call(target, bytes.unwrap_or_default());
-        let ids = subject.ok().flatten().map(|subject| subject.ids).unwrap_or_default();
+        let ids = subject.ok().flatten().map(Subject::all_ids).unwrap_or_default();
         Some(Box::pin(audited.begin(ids, bytes)))
     }
 

@@ -1,5 +1,7 @@
 //! Explains what would happen to a request, without sending it: for people who write rules.
 
+use std::time::SystemTime;
+
 use http::{Method, Uri};
 
 use super::client_auth;
@@ -9,7 +11,7 @@ use super::guard;
 use super::path_interpretations::PathInterpretations;
 use super::policy::{self, AccessLevel, MatchedRule, Policy};
 use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
-use crate::clients::ClientPolicy;
+use crate::clients::{ClientPolicy, ClientStatus, Metered, QuotaError};
 use crate::config::{AnonymousAccess, COMMAND_SEGMENT, Config, Rule};
 use crate::problem::{Problem, ProblemKind};
 
@@ -62,8 +64,12 @@ pub fn explain(
     let unparsed = |error: UnparsedRequest| denied(&error, None, error.to_string());
     let method = question.method.parse::<Method>();
     let Ok(method) = method else { return unparsed(UnparsedRequest::NotHttp) };
+    let typed = question.target.split('?').next().unwrap_or_default();
+    let begins_with_api =
+        |meant| format!("did you mean {meant}? Paths of the API begin with /api.");
     let Some(uri) = parse_target(question.target) else {
-        return unparsed(UnparsedRequest::NotATarget);
+        let note = policy::path_with_api(typed).map(begins_with_api);
+        return Explanation { note, ..unparsed(UnparsedRequest::NotATarget) };
     };
     let explained = match check(&method, &uri, question.command, client, config) {
         Ok(answer) => answer.explanation(),
@@ -76,11 +82,61 @@ pub fn explain(
             denied(&error, rule, error.to_string())
         }
     };
-    let note = match policy::path_with_api(uri.path()) {
-        Some(meant) => Some(format!("did you mean {meant}? Paths of the API begin with /api.")),
+    let meant = policy::path_with_api(uri.path()).or_else(|| policy::path_with_api(typed));
+    let note = match meant {
+        Some(meant) => Some(begins_with_api(meant)),
         None => note_on_deletions(&method, &uri, &explained, client, config).map(str::to_owned),
     };
     Explanation { note, ..explained }
+}
+
+/// Changes an explanation where the client has used up what the request would take.
+#[must_use]
+pub fn explain_use(
+    explained: Explanation,
+    question: Question<'_>,
+    client: &ClientStatus,
+) -> Explanation {
+    let is_judged = explained.is_allowed || explained.is_asked;
+    let Some(error) = used_up(question, client).filter(|_| is_judged) else { return explained };
+    Explanation {
+        is_allowed: false,
+        is_asked: false,
+        code: Some(error.kind().code()),
+        rule: None,
+        reason: error.to_string(),
+        hint: error.details().hint.map(Into::into),
+        note: explained.note,
+    }
+}
+
+/// Returns what is used up of that which a request takes.
+fn used_up(question: Question<'_>, client: &ClientStatus) -> Option<QuotaError> {
+    let method: Method = question.method.parse().ok()?;
+    let uri = parse_target(question.target)?;
+    let path = PathInterpretations::new(uri.path());
+    let is_answered_here = match_token_path(uri.path(), &path) != TokenPathMatch::Other
+        || policy::is_guide(&method, &uri, &path) == Ok(true);
+    if is_answered_here {
+        return None;
+    }
+    let most = client.limits.max_requests.zip(client.counted);
+    if most.is_some_and(|(most, used)| used >= most) {
+        return Some(QuotaError::Exhausted);
+    }
+    let keys: Vec<String> = question.command.map(str::to_owned).into_iter().collect();
+    let of = policy::use_of(method.as_str(), &path, &keys);
+    let is_taken = |metered: Metered| match metered {
+        Metered::Requests => false,
+        Metered::Writes => of.is_write,
+        Metered::Deletes => of.is_delete,
+        Metered::Bytes => true,
+    };
+    let mut budgets = client.budgets.iter();
+    let spent = budgets.find(|budget| budget.is_used_up() && is_taken(budget.metered))?;
+    let back = spent.back.unwrap_or(SystemTime::UNIX_EPOCH);
+    let after = back.duration_since(SystemTime::now()).unwrap_or_default();
+    Some(QuotaError::Budget { what: spent.metered.as_str(), back, after })
 }
 
 /// Says that rules about DELETE stop few deletions, where a person may rely on one: where it decides,
@@ -113,6 +169,13 @@ enum Answer {
 }
 
 impl Answer {
+    fn by_daemon() -> Self {
+        Self::Allowed(
+            None,
+            "the daemon itself responds; the request never reaches Nexudus".to_owned(),
+        )
+    }
+
     fn explanation(self) -> Explanation {
         let (is_asked, code, rule, reason) = match self {
             Self::Allowed(rule, reason) => (false, None, rule, reason),
@@ -147,12 +210,10 @@ fn check(
         TokenPathMatch::Exact if !is_token_request => {
             return Err(policy::Error::TokenMethod.into());
         }
-        TokenPathMatch::Exact => {
-            return Ok(Answer::Allowed(
-                None,
-                "the daemon itself responds; the request never reaches Nexudus".to_owned(),
-            ));
-        }
+        TokenPathMatch::Exact => return Ok(Answer::by_daemon()),
+    }
+    if policy::is_guide(method, uri, &path)? {
+        return Ok(Answer::by_daemon());
     }
     judge(method, uri, &path, command, client, config)
 }

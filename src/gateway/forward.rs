@@ -238,8 +238,9 @@ impl ForwardListener {
     ) -> Response<ProxyBody> {
         let is_refused = handled.is_err();
         let profile = self.upstream.load().profile.clone();
-        let mut response =
-            handled.unwrap_or_else(|error| error_response::render_for_profile(&profile, &error));
+        let client = record.client.as_deref();
+        let mut response = handled
+            .unwrap_or_else(|error| error_response::render_for_profile(&profile, client, &error));
         context.close_if_due(&mut response, is_refused, &in_flight);
         error_response::record_client(&mut response, record.client.take());
         in_flight.set_oversight(record.oversight.take());

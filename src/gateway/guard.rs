@@ -5,13 +5,14 @@
 
 mod admitted;
 mod error;
+mod rejection_log;
 mod target;
 mod upgrade;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use http::header::{HOST, ORIGIN, TRANSFER_ENCODING};
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Uri, Version};
@@ -19,6 +20,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
 pub(super) use self::error::UNSUPPORTED_WEBSOCKET_VERSION;
+use self::rejection_log::log_rejection;
 pub(super) use self::target::encode_target;
 use self::target::{check_target, check_target_length, has_valid_port};
 use self::upgrade::check_upgrade;
@@ -27,12 +29,10 @@ use super::headers::has_too_many_options;
 use super::peer_identity::{ConnectionPeer, ConnectionTarget};
 use super::web_page::{NamedOrigin, is_of_a_script};
 use super::{max_forwards, token_path};
-use crate::clients::{self, KeyError};
+use crate::clients::KeyError;
 use crate::config::{Config, Origin};
 use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
 use crate::peer::{Peer, UserAcl};
-use crate::problem::Problem as _;
-use crate::telemetry::escape_truncated;
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
@@ -254,46 +254,15 @@ fn check_message(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Result
     check_target_length(&head.uri, guard.max_target_bytes)?;
     let is_foreign = host.is_some_and(|host| !hosts.contains(host));
     if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, hosts) {
-        return Err(if origin.is_some() { Error::MisdirectedHost } else { Error::ForeignHost });
+        return Err(if origin.is_some() { Error::MisdirectedHost } else { foreign_host(head) });
     }
     Ok(())
 }
 
-/// Logs the peer that was rejected, once a second for each user and reason. A malformed request is
-/// not logged: the error says nothing about its sender.
-fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
-    let code = match error {
-        Error::ForeignHost
-        | Error::MisdirectedHost
-        | Error::Browser { .. }
-        | Error::Page
-        | Error::User(_)
-        | Error::Client(_) => error.kind().code(),
-        Error::Framing(_)
-        | Error::Target(_)
-        | Error::Host
-        | Error::TooManyOptions
-        | Error::TargetTooLong(_)
-        | Error::Method
-        | Error::Upgrade(_) => return,
-    };
-    if !sender.telemetry.rejections.is_first((sender.peer.uid(), code)) {
-        return;
-    }
-    // Escaped: no control character of a client may reach a terminal.
-    let value = |name| {
-        let value = head.headers.get(name)?.as_bytes();
-        let is_key = clients::contains_key(value);
-        Some(if is_key { clients::REDACTED.to_owned() } else { escape_truncated(value) })
-    };
-    let (host, origin) = (value(HOST), value(ORIGIN));
-    let (host, origin) = (host.as_deref(), origin.as_deref());
-    let (uid, pid) = (sender.peer.uid(), sender.peer.pid());
-    // No lookup of the process behind a TCP connection: many rejections would cost too much.
-    let info = pid.map(|_| sender.identity());
-    let program = info.as_ref().and_then(|info| Some(info.process.get()?.program.as_str()));
-    let program = program.filter(|it| !it.is_empty());
-    tracing::info!(code, uid, pid, program, host, origin, "rejected a request");
+/// Tells a request of a program that takes this listener for a forward proxy from one for another host.
+fn foreign_host(head: &Parts) -> Error {
+    let is_proxied = head.method == Method::CONNECT || head.uri.authority().is_some();
+    if is_proxied { Error::NoForwardProxy } else { Error::ForeignHost }
 }
 
 /// Rejects framing that hyper accepts although two servers could read it differently.

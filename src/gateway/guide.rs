@@ -106,15 +106,6 @@ impl Guide {
     }
 
     fn json(&self, name: Option<&str>, budgets: &[BudgetStatus]) -> Json {
-        let budgets = budgets.iter().map(|status| {
-            json!({
-                "what": status.metered.as_str(),
-                "budget": status.budget.format(status.metered),
-                "most": status.budget.most,
-                "used": status.used,
-                "back": status.back.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
-            })
-        });
         json!({
             "client": name,
             "base_url": self.base_url,
@@ -124,7 +115,7 @@ impl Guide {
             "ask": self.ask,
             "redact": self.redaction.mode,
             "resolve": self.redaction.resolve,
-            "budgets": budgets.collect::<Vec<_>>(),
+            "budgets": budgets,
             "expires": self.expires,
             "responses": {
                 "policy.approval-pending": "a person has not decided: send the same request again \

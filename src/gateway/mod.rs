@@ -58,7 +58,7 @@ pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::content::Content;
 use self::error::Error;
-pub use self::explain::{Explanation, Question, explain};
+pub use self::explain::{Explanation, Question, explain, explain_use};
 pub use self::forward::{ForwardListener, intercept, open_connect, send_plain};
 use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
@@ -66,7 +66,7 @@ pub use self::guide::Guide;
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
 pub use self::pending_connection::{ListenerKind, PendingConnection};
-pub use self::policy::{Allowed, Decision, Policy, decide};
+pub use self::policy::{Allowed, Decision, Policy, decide, path_with_api};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::run_responses::{no_daemon_response, reject_forward, reject_host};
@@ -327,8 +327,8 @@ impl Gateway {
             // must close this one.
             self.session.bearer()?;
             head.headers.extend(websocket::UPGRADE_HEADERS.clone());
-            head.extensions
-                .insert(websocket::WebSocketOwner::new(self.guard.client_auth(), allowed.client()));
+            let (auth, idle) = (self.guard.client_auth(), self.body_buffer.idle_timeout());
+            head.extensions.insert(websocket::WebSocketOwner::new(auth, allowed.client(), idle));
         }
         body.recycle_headers(allowed.into_headers());
         let has_failed = body.says_action_failed(head.status);
@@ -369,7 +369,7 @@ impl Gateway {
                     self.upstream_errors.record_error(kind.code(), &chain, Instant::now());
                 }
             }
-            error_response::render_for_profile(&self.profile, &error)
+            error_response::render_for_profile(&self.profile, client.as_deref(), &error)
         });
         error_response::record_client(&mut response, client);
         if self.has_server_timing {

@@ -23,10 +23,11 @@ use http::{HeaderValue, Method, Request};
 
 pub use self::allowed::Allowed;
 pub(super) use self::command::in_query as commands_in_query;
-pub(super) use self::error::{Error, path_with_api};
-pub(super) use self::guide_request::GUIDE_PATH;
+pub(super) use self::error::Error;
+pub use self::error::path_with_api;
+pub(super) use self::guide_request::{GUIDE_PATH, is_guide};
 use self::matching::{allowing, check_denied, check_login_material, find_rule};
-pub(super) use self::quota::{PendingCount, check_left, count, wait_counted};
+pub(super) use self::quota::{PendingCount, check_left, count, use_of, wait_counted};
 pub(super) use self::redaction::{RequestRedaction, check_redacted_query};
 pub(super) use self::sensitive_paths::carries_login_material;
 use self::sensitive_paths::{READABLE, TOKEN_BEARING};
@@ -352,7 +353,7 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
         TokenPathMatch::Ambiguous => return Err(Error::Reserved),
         TokenPathMatch::Unknown => return Err(Error::TooManyInterpretations),
     }
-    if guide_request::is_guide(&head, &path)? {
+    if is_guide(&head.method, &head.uri, &path)? {
         return Ok(Decision::Guide(client, head.headers.get(HOST).cloned()));
     }
     let level = policy.access_level(&client);

@@ -18,12 +18,12 @@ pub fn reject_host(
     ours: &OwnHosts,
 ) -> Option<Response<ProxyBody>> {
     let error = guard::check_host(request, ours).err()?;
-    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
+    Some(error_response::render_for_profile(profile, None, &Error::Guard(error)))
 }
 
 /// Makes the response to a request that the forward proxy of a command refuses.
 pub fn reject_forward(profile: &str, error: forward_proxy::Error) -> Response<ProxyBody> {
-    error_response::render_for_profile(profile, &Error::Forward(error))
+    error_response::render_for_profile(profile, None, &Error::Forward(error))
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.
@@ -32,5 +32,5 @@ pub fn no_daemon_response(
     why: impl std::error::Error + Send + Sync + 'static,
     hint: &'static str,
 ) -> Response<ProxyBody> {
-    error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
+    error_response::render_for_profile(profile, None, &Error::NoDaemon { why: Arc::new(why), hint })
 }

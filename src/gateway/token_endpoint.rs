@@ -9,14 +9,11 @@
 //! response are there too, for clients that read both alike.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity, KeyLocation};
@@ -24,6 +21,7 @@ use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{error_response, guard};
 use crate::clients::{KeyError, PREFIX};
+use crate::json::JsonMembers;
 use crate::listen::insert_sandbox_headers;
 use crate::session::PLACEHOLDER;
 use crate::session::endpoint::TOKEN_PATH;
@@ -101,8 +99,9 @@ impl ClientLogin<'_> {
         mut self,
         client_auth: &ClientAuthenticator,
     ) -> Result<(ClientIdentity, Option<Vec<u8>>), client_auth::Error> {
-        match serde_json::from_slice::<Members>(self.body) {
-            Ok(Members(members)) if self.takes_json => {
+        match serde_json::from_slice::<JsonMembers>(self.body) {
+            // A second `Password` counts as well as the first.
+            Ok(JsonMembers(members)) if self.takes_json => {
                 for (name, value) in members {
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     self.add_field(&name.to_ascii_lowercase(), &text, client_auth)?;
@@ -139,33 +138,6 @@ impl ClientLogin<'_> {
         }
         client_auth::reject_key_in_form_field(name)?;
         client_auth::reject_key_in_form_field(value)
-    }
-}
-
-/// The members of a JSON object, each of them: a second `Password` counts as well as the first.
-struct Members(Vec<(String, serde_json::Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-
-        impl<'de> Visitor<'de> for Each {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
-                let mut all = vec![];
-                while let Some(member) = members.next_entry()? {
-                    all.push(member);
-                }
-                Ok(Members(all))
-            }
-        }
-
-        deserializer.deserialize_map(Each)
     }
 }
 

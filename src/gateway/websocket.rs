@@ -41,11 +41,36 @@ pub(super) static UPGRADE_HEADERS: [(HeaderName, HeaderValue); 2] = [
 pub(super) struct WebSocketOwner {
     client_auth: ClientAuthenticator,
     client: ClientIdentity,
+    limits: SilenceLimits,
 }
 
 impl WebSocketOwner {
-    pub(super) fn new(client_auth: &ClientAuthenticator, client: &ClientIdentity) -> Self {
-        Self { client_auth: client_auth.clone(), client: client.clone() }
+    /// `body_idle` bounds the silence of an end, as it bounds a pause in a body.
+    pub(super) fn new(
+        client_auth: &ClientAuthenticator,
+        client: &ClientIdentity,
+        body_idle: Duration,
+    ) -> Self {
+        let limits = SilenceLimits::new(body_idle);
+        Self { client_auth: client_auth.clone(), client: client.clone(), limits }
+    }
+}
+
+/// How long an end may be silent.
+#[derive(Clone, Copy, Debug)]
+struct SilenceLimits {
+    /// An end that has sent nothing for so long is pinged; for twice that at most.
+    ping_interval: Duration,
+    /// Longest time in which one end takes none of the bytes that the other has sent.
+    write_stall: Duration,
+}
+
+impl SilenceLimits {
+    /// The default of `limits.body_idle` pings after half a minute: below the minute after which proxies
+    /// on the way close an idle connection (nginx).
+    fn new(body_idle: Duration) -> Self {
+        let ping_interval = (body_idle / 2).max(MIN_PING_INTERVAL);
+        Self { ping_interval, write_stall: body_idle.saturating_mul(2) }
     }
 }
 
@@ -81,19 +106,18 @@ impl PendingUpgrade {
     /// holds the bytes that the client has sent already.
     pub(super) async fn run(self, mut client: Stream, ahead: Bytes, mut drain: DrainSignal) {
         let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
+        // Each response that switches has its owner.
+        let Some(UpgradeParts { upstream, mut in_flight, owner: Some(owner) }) = parts else {
+            return;
+        };
         let (mut upstream, received, session_ended) = upstream.into_parts();
-        let mut up = CopyDirection::new(ahead, PingTo::Host);
-        let mut down = CopyDirection::new(received, PingTo::Client);
+        let WebSocketOwner { client_auth, client: owner, limits } = owner;
+        let mut up = CopyDirection::new(ahead, PingTo::Host, limits);
+        let mut down = CopyDirection::new(received, PingTo::Client, limits);
         let copied = copy(&mut client, &mut upstream, (&mut up, &mut down), |received| {
             in_flight.record_sent(received);
         });
-        let key_revoked = async {
-            match &owner {
-                Some(WebSocketOwner { client_auth, client }) => client_auth.revoked(client).await,
-                None => std::future::pending().await,
-            }
-        };
+        let key_revoked = client_auth.revoked(&owner);
         let why = tokio::select! {
             copied = copied => match copied {
                 Ok(()) => "closed",
@@ -119,7 +143,7 @@ async fn copy(
     (up, down): (&mut CopyDirection, &mut CopyDirection),
     mut record: impl FnMut(usize),
 ) -> io::Result<()> {
-    let mut checks = tokio::time::interval(PING_INTERVAL);
+    let mut checks = tokio::time::interval(up.limits.ping_interval);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     std::future::poll_fn(|cx| {
         while checks.poll_tick(cx).is_ready() {
@@ -152,6 +176,7 @@ struct CopyDirection {
     ping: Ping,
     /// The silence of the end that sends the bytes.
     silence: Silence,
+    limits: SilenceLimits,
 }
 
 /// How far the latest ping has come.
@@ -190,7 +215,7 @@ impl Silence {
 }
 
 impl CopyDirection {
-    fn new(first: Bytes, to: PingTo) -> Self {
+    fn new(first: Bytes, to: PingTo, limits: SilenceLimits) -> Self {
         let mut position = FramePosition::default();
         position.follow(&first);
         Self {
@@ -203,6 +228,7 @@ impl CopyDirection {
             ping: Ping::Idle,
             // A handshake has just come.
             silence: Silence { has_read: true, unanswered: 0 },
+            limits,
         }
     }
 
@@ -273,8 +299,8 @@ impl CopyDirection {
         Poll::Ready(Ok(()))
     }
 
-    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read
-    /// from the other end meanwhile, so that its close would not be seen.
+    /// Bounds the wait for an end that takes no bytes: nothing is read from the other end meanwhile, so
+    /// that its close would not be seen.
     fn poll_stall<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -286,17 +312,16 @@ impl CopyDirection {
         }
         let timer = self
             .stall_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL_TIMEOUT)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limits.write_stall)));
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-/// How long an end may send nothing before it is pinged, twice that at most: below the minute after
-/// which proxies on the way close an idle connection (nginx).
-const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A configuration of tests alone asks for less.
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
 
-/// So many pings without an answer end a WebSocket: after two minutes of silence, as an end that takes
-/// no bytes. A client that looks at its socket once a minute answers in time.
+/// So many pings without an answer end a WebSocket: after twice `limits.body_idle`, as an end that takes
+/// no bytes. A client that looks at its socket once in that time answers in time.
 const MAX_UNANSWERED_PINGS: u32 = 3;
 
 /// How many bytes are read at a time.
@@ -304,9 +329,6 @@ const READ_SIZE: usize = 8 << 10;
 
 /// Reads before other tasks run: as much as of a large body.
 const MAX_READS_PER_POLL: usize = 32;
-
-/// Longest time in which one end takes none of the bytes that the other has sent.
-const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Longest time for the last bytes to leave.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::tables;
+use crate::config::COMMAND_SEGMENT;
 
 /// The number of an entity; 0 is any other.
 pub(super) type Entity = u8;
@@ -98,11 +99,65 @@ pub(super) fn count() -> usize {
     BY_SEGMENT.len()
 }
 
-/// Returns the entity of a path: the last segment that names one.
-pub(super) fn of_path(path: &str, of_segment: impl Fn(&str) -> Entity) -> Entity {
-    let mut entities = path.rsplit('/').map(of_segment);
-    entities.find(|it| *it != UNKNOWN).unwrap_or(UNKNOWN)
+/// The entities that a path names, at least one. Which of them the records of its response are is for
+/// Nexudus to say: `coworkers/5/teams` may be teams, or a coworker with teams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PathEntities([u64; 4]);
+
+impl PathEntities {
+    /// Returns the entities of a path: of each segment that names one, and [`UNKNOWN`] where a later
+    /// segment names another or the path names none.
+    pub(super) fn of_path(path: &str, of_segment: impl Fn(&str) -> Entity) -> Self {
+        let mut all = Self([0; 4]);
+        for segment in path.split('/') {
+            match of_segment(segment) {
+                UNKNOWN if all.is_empty() || !is_name(segment) => {}
+                entity => all.insert(entity),
+            }
+        }
+        if all.is_empty() {
+            all.insert(UNKNOWN);
+        }
+        all
+    }
+
+    /// Returns the entity, if the path names one alone.
+    pub(super) fn single(self) -> Option<Entity> {
+        let mut all = self.iter();
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// Returns each entity once.
+    pub(super) fn iter(self) -> impl Iterator<Item = Entity> {
+        (0..=Entity::MAX).filter(move |entity| {
+            let (word, bit) = place(*entity);
+            self.0[word] & bit != 0
+        })
+    }
+
+    fn insert(&mut self, entity: Entity) {
+        let (word, bit) = place(entity);
+        self.0[word] |= bit;
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == [0; 4]
+    }
 }
+
+fn place(entity: Entity) -> (usize, u64) {
+    (usize::from(entity / 64), 1 << (entity % 64))
+}
+
+/// Says whether a segment may name records: no identifier, and no command on them.
+fn is_name(segment: &str) -> bool {
+    let is_id = segment.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        || uuid::Uuid::try_parse(segment).is_ok();
+    !is_id && !segment.eq_ignore_ascii_case(COMMAND_SEGMENT)
+}
+
+/// Stands for the entities of a path that names several, where one number is wanted. No record has it.
+pub(super) const SEVERAL: Entity = Entity::MAX - 1;
 
 /// No segment is longer, in bytes.
 const MAX_SEGMENT: usize = 48;
@@ -119,10 +174,32 @@ mod tests {
             ("/api/spaces/coworkerdeliveries/runCommand", "CoworkerDelivery"),
             ("/api/sys/businesses", "Business"),
         ] {
-            assert_ne!(of_path(path, of_segment), UNKNOWN, "{path}");
-            assert_eq!(of_path(path, of_segment), of_name(name), "{path}");
+            assert_ne!(of_path(path), [UNKNOWN], "{path}");
+            assert_eq!(of_path(path), [of_name(name)], "{path}");
         }
-        assert_eq!(of_path("/api/spaces/resources", of_segment), UNKNOWN);
+        assert_eq!(of_path("/api/spaces/resources"), [UNKNOWN]);
+    }
+
+    fn of_path(path: &str) -> Vec<Entity> {
+        PathEntities::of_path(path, of_segment).iter().collect()
+    }
+
+    #[test]
+    fn a_path_that_names_several_records_may_lead_to_each() {
+        let (coworkers, teams) = (of_segment("coworkers"), of_segment("teams"));
+        for (path, expected) in [
+            ("/api/spaces/coworkers/5/teams", vec![coworkers, teams]),
+            ("/api/spaces/teams/7/coworkers/5", vec![coworkers, teams]),
+            ("/api/spaces/coworkers/5/desks", vec![UNKNOWN, coworkers]),
+            ("/api/spaces/coworkers/00000000-0000-4000-8000-000000000001", vec![coworkers]),
+            ("/api/spaces/coworkers/coworkers/", vec![coworkers]),
+        ] {
+            let mut expected = expected;
+            expected.sort_unstable();
+            assert_eq!(of_path(path), expected, "{path}");
+            let single = PathEntities::of_path(path, of_segment).single();
+            assert_eq!(single.is_some(), expected.len() == 1, "{path}");
+        }
     }
 
     #[test]

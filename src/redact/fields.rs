@@ -43,8 +43,8 @@ impl FieldRules {
                 return known;
             }
             next += 1;
-            // No record has the last number: a field of one record too many is not kept.
-            let number = Entity::try_from(next).ok().filter(|number| *number < Entity::MAX);
+            // No record has the last numbers: a field of one record too many is not kept.
+            let number = Entity::try_from(next).ok().filter(|number| *number < entity::SEVERAL);
             let named = segments.into_iter().zip(number.into_iter().cycle());
             kept_records.extend(named);
             number.or(Some(Entity::MAX))
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn treatment(path: &str, name: &str) -> Treatment {
-        let entity = entity::of_path(path, entity::of_segment);
+        let entity = entity::of_segment(path.rsplit('/').next().unwrap_or_default());
         FieldRules::default().treatment(entity, &normalize(name))
     }
 

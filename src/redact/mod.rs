@@ -84,7 +84,7 @@ impl Redaction {
     pub fn allows_location(&self, location: &str) -> bool {
         let origin = self.origin.to_string();
         let location = location.strip_prefix(&origin).unwrap_or(location);
-        let is_local = location.starts_with('/') && !location.starts_with("//");
+        let is_local = location.starts_with('/') && !location[1..].starts_with(['/', '\\']);
         is_local && !location.contains(['?', '#']) && !free_text::is_changed(self, location)
     }
 

@@ -23,6 +23,20 @@ pub(super) enum Treatment {
     Drop,
 }
 
+impl Treatment {
+    /// Orders treatments by how much they hide.
+    pub(super) fn strictness(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::HideText(_) => 1,
+            Self::Json => 2,
+            Self::Person => 3,
+            Self::Hide(_) => 4,
+            Self::Drop => 5,
+        }
+    }
+}
+
 /// Returns a name as the rules compare it: lower case, letters and digits alone (`full_name`,
 /// `E-Mail`). A name that is longer than any known one is none.
 pub(super) fn normalize(name: &str) -> String {

@@ -5,11 +5,10 @@
 
 use form_urlencoded::parse;
 
-use super::Redaction;
 use super::category::Category;
 use super::dates::{is_date, is_ids};
-use super::entity::Entity;
 use super::names::{self, MAX_NAME, Treatment};
+use super::{RecordKind, Redaction};
 
 /// Why a query is refused. Nothing of it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +22,13 @@ pub enum QueryError {
 }
 
 /// Checks each field of a query.
-pub(super) fn check(redaction: &Redaction, entity: Entity, query: &str) -> Result<(), QueryError> {
+pub(super) fn check(
+    redaction: &Redaction,
+    kind: RecordKind,
+    query: &str,
+) -> Result<(), QueryError> {
     parse(query.as_bytes())
-        .try_for_each(|(name, value)| check_field(redaction, entity, &name, &value))
+        .try_for_each(|(name, value)| check_field(redaction, kind, &name, &value))
 }
 
 /// Returns the fields of a query, or of a form: a value that a redacted client might not send becomes a
@@ -42,10 +45,8 @@ pub fn redact_query(redaction: &Redaction, path: &str, query: &str) -> Vec<(Stri
         let is_name = name.len() <= MAX_NAME
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]$".contains(&byte));
         let shown = match kind {
-            Some(kind) if check_field(redaction, kind.0, &name, &value).is_ok() => {
-                value.into_owned()
-            }
-            Some(kind) if !drops(redaction, kind.0, &name) => token(&value),
+            Some(kind) if check_field(redaction, kind, &name, &value).is_ok() => value.into_owned(),
+            Some(kind) if !drops(redaction, kind, &name) => token(&value),
             Some(_) | None => String::new(),
         };
         (if is_name { name.into_owned() } else { token(&name) }, shown)
@@ -54,17 +55,17 @@ pub fn redact_query(redaction: &Redaction, path: &str, query: &str) -> Vec<(Stri
 }
 
 /// Says whether no token may stand for the value of a field: passwords, codes, keys.
-fn drops(redaction: &Redaction, entity: Entity, name: &str) -> bool {
+fn drops(redaction: &Redaction, kind: RecordKind, name: &str) -> bool {
     let last = name.rsplit(['_', '.', '[']).next().unwrap_or_default();
     [name, last]
         .iter()
-        .any(|name| redaction.fields.treatment(entity, &names::normalize(name)) == Treatment::Drop)
+        .any(|name| redaction.treatment(kind, &names::normalize(name)) == Treatment::Drop)
 }
 
 /// Checks one field, decoded.
 pub(super) fn check_field(
     redaction: &Redaction,
-    entity: Entity,
+    kind: RecordKind,
     name: &str,
     value: &str,
 ) -> Result<(), QueryError> {
@@ -90,12 +91,12 @@ pub(super) fn check_field(
                 matches!(&*value, "0" | "1" | "asc" | "desc" | "ascending" | "descending");
             return if is_known { Ok(()) } else { Err(QueryError::Sort) };
         }
-        "orderby" | "sort" | "sortby" => return check_sort(redaction, entity, value),
+        "orderby" | "sort" | "sortby" => return check_sort(redaction, kind, value),
         _ => {}
     }
     let is_range = name.starts_with("from_") || name.starts_with("to_");
     let field = name.trim_start_matches("from_").trim_start_matches("to_");
-    if is_hidden(redaction, entity, field) {
+    if is_hidden(redaction, kind, field) {
         return Err(QueryError::Filter);
     }
     let ends = |ends: &[&str]| ends.iter().any(|end| field.ends_with(end));
@@ -112,22 +113,22 @@ pub(super) fn check_field(
 }
 
 /// Says whether some part of a field's name is that of a personal field.
-pub(super) fn is_hidden(redaction: &Redaction, entity: Entity, field: &str) -> bool {
-    let hides = |name: &str| redaction.fields.treatment(entity, name) != Treatment::Open;
+pub(super) fn is_hidden(redaction: &Redaction, kind: RecordKind, field: &str) -> bool {
+    let hides = |name: &str| redaction.treatment(kind, name) != Treatment::Open;
     let joined = field.replace('_', "");
     let last = field.rsplit('_').next().unwrap_or_default();
     let without_first = field.split_once('_').map(|(_, rest)| rest.replace('_', ""));
     hides(&joined) || hides(last) || without_first.is_some_and(|name| hides(&name))
 }
 
-fn check_sort(redaction: &Redaction, entity: Entity, value: &str) -> Result<(), QueryError> {
+fn check_sort(redaction: &Redaction, kind: RecordKind, value: &str) -> Result<(), QueryError> {
     let name = value.to_ascii_lowercase().replace('.', "_");
     let is_name = name.len() <= MAX_NAME
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     // `Description` and `Position` end in `on` too.
     let is_dated = ends(&["id", "ids"]) || (ends(DATE_ENDS) && !ends(&["ion", "reason", "person"]));
-    let is_harmless = is_name && is_dated && !is_hidden(redaction, entity, &name);
+    let is_harmless = is_name && is_dated && !is_hidden(redaction, kind, &name);
     if is_harmless || value.is_empty() { Ok(()) } else { Err(QueryError::Sort) }
 }
 

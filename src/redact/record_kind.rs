@@ -5,12 +5,14 @@
 //! client is therefore plain, so that there is one way to read it; any other is refused.
 
 use super::Redaction;
-use super::entity::{self, Entity};
+use super::entity::{self, Entity, PathEntities};
+use super::names::Treatment;
 use crate::config::RedactMode;
 
-/// The kind of records that a path leads to, which decides what is hidden. Only a plain path has one.
+/// The kind of records that a path leads to, which decides what is hidden. Only a plain path has one. A
+/// path that names several kinds may lead to each of them: what one of them hides is hidden.
 #[derive(Clone, Copy, Debug)]
-pub struct RecordKind(pub(super) Entity);
+pub struct RecordKind(pub(super) PathEntities);
 
 /// A path that can be read in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +31,18 @@ impl Redaction {
         if path != "*" && !path.bytes().all(is_plain) {
             return Err(UnplainPath);
         }
-        Ok(RecordKind(entity::of_path(path, |segment| self.entity_of_segment(segment))))
+        Ok(RecordKind(PathEntities::of_path(path, |segment| self.entity_of_segment(segment))))
+    }
+
+    /// Returns what happens to a field of such records: the strictest that one of them wants.
+    pub(super) fn treatment(&self, kind: RecordKind, name: &str) -> Treatment {
+        let all = kind.0.iter().map(|entity| self.fields.treatment(entity, name));
+        all.max_by_key(|treatment| treatment.strictness()).unwrap_or(Treatment::Open)
+    }
+
+    /// Says whether a field of such records stays where all texts are hidden.
+    pub(super) fn keeps(&self, kind: RecordKind, name: &str) -> bool {
+        kind.0.iter().all(|entity| self.fields.keeps(entity, name))
     }
 
     /// Returns the entity of an object inside of a record, by the name of its field in lower case.
@@ -56,12 +69,13 @@ mod tests {
     #[test]
     fn a_plain_path_has_a_kind_and_no_other_does() {
         let redaction = redaction(RedactMode::Table, false);
-        for path in ["/api/spaces/coworkers", "/API//Spaces/CoWorkers/7/", "/coworkers/x-y_z"] {
+        for path in ["/api/spaces/coworkers", "/API//Spaces/CoWorkers/7/", "/coworkers"] {
             let kind = redaction.record_kind(path).unwrap();
-            assert_eq!(kind.0, entity::of_segment("coworkers"), "{path}");
+            assert_eq!(kind.0.single(), Some(entity::of_segment("coworkers")), "{path}");
         }
         for path in ["/api/spaces/products", "/", "*"] {
-            assert_eq!(redaction.record_kind(path).unwrap().0, entity::UNKNOWN, "{path}");
+            let kind = redaction.record_kind(path).unwrap();
+            assert_eq!(kind.0.single(), Some(entity::UNKNOWN), "{path}");
         }
         for segment in [
             "%63oworkers",

@@ -53,9 +53,8 @@ pub fn resolve_query(
     kind: RecordKind,
     query: &str,
 ) -> Result<Option<Zeroizing<String>>, ResolveError> {
-    let entity = kind.0;
     if !holds_encoded_token(query) {
-        query::check(redaction, entity, query)?;
+        query::check(redaction, kind, query)?;
         return Ok(None);
     }
     let mut out = Serializer::new(String::new());
@@ -64,14 +63,14 @@ pub fn resolve_query(
             Some(_) if !redaction.can_resolve => return Err(ResolveError::NotAllowed),
             Some(token)
                 if token.is_all_of(&value)
-                    && query::is_hidden(redaction, entity, &name.to_ascii_lowercase()) =>
+                    && query::is_hidden(redaction, kind, &name.to_ascii_lowercase()) =>
             {
                 out.append_pair(&name, &token.value(redaction)?);
             }
             Some(_) => return Err(ResolveError::Readable),
             None if holds_token(&name) => return Err(ResolveError::Readable),
             None => {
-                query::check_field(redaction, entity, &name, &value)?;
+                query::check_field(redaction, kind, &name, &value)?;
                 out.append_pair(&name, &value);
             }
         }

@@ -15,14 +15,14 @@ use crate::config::RedactMode;
 #[derive(Debug)]
 pub struct ResponseRules {
     redaction: Arc<Redaction>,
-    root: Entity,
+    kind: RecordKind,
     hides_messages: bool,
     replaced: u64,
 }
 
 impl ResponseRules {
     pub(super) fn new(redaction: Arc<Redaction>, kind: RecordKind) -> Self {
-        Self { redaction, root: kind.0, hides_messages: false, replaced: 0 }
+        Self { redaction, kind, hides_messages: false, replaced: 0 }
     }
 
     /// Hides every sentence of Nexudus.
@@ -50,6 +50,20 @@ impl ResponseRules {
         Scope { action: Action::Scan, context }
     }
 
+    fn treatment(&self, entity: Entity, name: &str) -> Treatment {
+        match entity {
+            entity::SEVERAL => self.redaction.treatment(self.kind, name),
+            entity => self.redaction.fields.treatment(entity, name),
+        }
+    }
+
+    fn keeps(&self, entity: Entity, name: &str) -> bool {
+        match entity {
+            entity::SEVERAL => self.redaction.keeps(self.kind, name),
+            entity => self.redaction.fields.keeps(entity, name),
+        }
+    }
+
     fn write_token(&mut self, category: Category, text: &str, out: &mut String) -> Outcome {
         self.replaced += 1;
         self.redaction.write_token(category, text, out);
@@ -59,10 +73,14 @@ impl ResponseRules {
 
 impl Rules for ResponseRules {
     fn root(&self) -> Scope {
-        self.open(self.root)
+        self.open(self.kind.0.single().unwrap_or(entity::SEVERAL))
     }
 
     fn member(&mut self, parent: Scope, key: &str) -> Scope {
+        // What a path to several kinds of records hides is decided for that path alone.
+        if u16::from(entity::SEVERAL) == parent.context & ENTITY {
+            return self.decide(parent, key);
+        }
         let (mode, decisions) = (self.redaction.mode, self.redaction.fields.decisions());
         if let Some(scope) = decisions.get(mode, parent, key) {
             return scope;
@@ -89,7 +107,7 @@ impl Rules for ResponseRules {
         scope.context & MESSAGE != 0
             || summary.has_at()
             || summary.has_encoded()
-            || summary.has_slash()
+            || summary.has_delimiter()
             || !summary.is_ascii()
             || summary.digits() as usize >= MIN_PHONE_DIGITS
     }
@@ -153,14 +171,14 @@ impl ResponseRules {
         let name = names::normalize(key);
         let entity = Entity::try_from(parent.context & ENTITY).unwrap_or(entity::UNKNOWN);
         let context = u16::from(entity);
-        if self.hides_all() && self.redaction.fields.keeps(entity, &name) {
+        if self.hides_all() && self.keeps(entity, &name) {
             return Scope { action: Action::Keep, context };
         }
         let hidden = |action: fn(u8) -> Action, category: Category, flags| Scope {
             action: action(category.index()),
             context: context | flags,
         };
-        match self.redaction.fields.treatment(entity, &name) {
+        match self.treatment(entity, &name) {
             Treatment::Hide(category) => hidden(Action::Replace, category, 0),
             Treatment::HideText(category) => hidden(Action::Replace, category, KEEPS_NUMBER),
             Treatment::Person => hidden(Action::Replace, Category::Name, PERSON),

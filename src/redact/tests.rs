@@ -249,6 +249,9 @@ fn a_location_leads_nowhere_else_and_tells_nothing() {
     for location in [
         "https://x.example/",
         "//x.example/",
+        "/\\x.example/",
+        "/\\x",
+        "https:/x.example/",
         "/a?b",
         "/a/ada@example.com",
         "/a/ada%40example.com",
@@ -320,5 +323,32 @@ proptest! {
         prop_assert!(!out.contains(MARKER), "{text}\n{out}");
         let read: Value = serde_json::from_str(&out).unwrap();
         prop_assert!(!read.to_string().contains(MARKER));
+    }
+}
+
+#[test]
+fn a_path_that_names_several_records_hides_what_each_of_them_hides() {
+    let record = json!({ "Records": [{ "TariffName": "Hot desk", "Id": 5 }] });
+    for path in ["/api/spaces/coworkers/5/teams", "/api/spaces/teams/9/coworkers"] {
+        let out = redact(path, &record);
+        assert!(is_token(&out["Records"][0]["TariffName"], "BIO"), "{path}: {out}");
+        assert_eq!(out["Records"][0]["Id"], 5);
+    }
+    assert_eq!(redact("/api/spaces/teams", &record), record);
+
+    let all = redaction(RedactMode::All, false);
+    let kept = json!({ "Name": "Desk 4" }).to_string();
+    assert_eq!(rewrite(&all, "/api/spaces/resources", &kept), kept);
+    assert_ne!(rewrite(&all, "/api/spaces/coworkers/5/resources", &kept), kept);
+}
+
+#[test]
+fn a_path_to_several_kinds_of_records_shares_no_decision() {
+    let redaction = redaction(RedactMode::Table, false);
+    let text = r#"[{"TariffName":"Hot desk"}]"#;
+    let shows = |path: &str| rewrite(&redaction, path, text).contains("Hot desk");
+    for _ in 0..2 {
+        assert!(shows("/api/visitors/1/bookingvisitors") && shows("/api/visitors"));
+        assert!(!shows("/api/coworkers/1/visitors") && !shows("/api/coworkers"));
     }
 }

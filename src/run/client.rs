@@ -1,9 +1,15 @@
 //! The named client of one `run`: its key ends with the command.
+//!
+//! The process that serves makes the key, so that it stands in the record of that process. Only where
+//! none serves any longer, the profile's files are changed here.
 
 use crate::admin::api::{ClientChanged, ClientRecord};
-use crate::admin::client::AdminClient;
+use crate::admin::client::{self as admin, AdminClient};
+use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::clients::{self, ClientChange, ClientPolicy};
-use crate::config::Paths;
+use crate::config::{self, AuditFile, Config, Paths};
+use crate::daemon;
+use crate::problem::ProblemKind;
 use crate::secret::Secret;
 
 use super::{Error, client_name};
@@ -13,30 +19,28 @@ use super::{Error, client_name};
 pub(super) struct EphemeralClient<'a> {
     clients: Clients<'a>,
     name: String,
+    is_revoked: bool,
     pub(super) key: Secret,
 }
 
 /// Where the client is kept.
 #[derive(Debug)]
-enum Clients<'a> {
-    /// In the profile's files, which are this user's.
-    Files(&'a Paths),
+struct Clients<'a> {
+    paths: &'a Paths,
+    audit: &'a config::Audit,
     /// With the system's daemon, whose files belong to another user.
-    System(AdminClient),
+    is_system: bool,
 }
 
 impl<'a> EphemeralClient<'a> {
     /// Creates the client, and removes those of processes that were killed.
     pub(super) async fn create(
+        config: &'a Config,
         paths: &'a Paths,
         is_system: bool,
         policy: ClientPolicy,
     ) -> Result<Self, Error> {
-        let clients = if is_system {
-            Clients::System(AdminClient::find(&[paths.admin_socket()]).await?)
-        } else {
-            Clients::Files(paths)
-        };
+        let clients = Clients { paths, audit: &config.audit, is_system };
         for name in clients.names().await? {
             if client_name::is_left_behind(&name) {
                 clients.change(ClientChange::Revoke { name }).await.ok();
@@ -45,44 +49,71 @@ impl<'a> EphemeralClient<'a> {
         let name = client_name::unique_name();
         let add = ClientChange::Add { name: name.clone(), limits: policy };
         let key = clients.change(add).await?;
-        let key = key.ok_or(crate::admin::client::Error::VersionMismatch)?;
-        Ok(Self { clients, name, key })
+        let key = key.ok_or(admin::Error::VersionMismatch)?;
+        Ok(Self { clients, name, is_revoked: false, key })
     }
 
     /// Makes the key worthless.
-    pub(super) async fn revoke(self) {
-        if let Clients::System(_) = &self.clients {
-            let name = self.name.clone();
-            if let Err(error) = self.clients.change(ClientChange::Revoke { name }).await {
+    pub(super) async fn revoke(mut self) {
+        let name = self.name.clone();
+        match self.clients.change(ClientChange::Revoke { name }).await {
+            // A person may have revoked the key already.
+            Ok(_) | Err(Error::Client(clients::Error::Missing { .. })) => {}
+            Err(Error::System(admin::Error::Problem(problem)))
+                if problem.code == ProblemKind::ClientMissing.code() => {}
+            Err(error) => {
                 tracing::warn!(%error, name = self.name, "could not revoke the key of this run");
+                return;
             }
         }
+        self.is_revoked = true;
     }
 }
 
 impl Clients<'_> {
     async fn names(&self) -> Result<Vec<String>, Error> {
-        Ok(match self {
-            Self::Files(paths) => {
-                let listed = clients::list(&paths.profile_state())?;
-                listed.into_iter().map(|client| client.name.to_string()).collect()
-            }
-            Self::System(daemon) => {
-                let listed: Vec<ClientRecord> = daemon.get("/v1/clients").await?;
-                listed.into_iter().map(|client| client.name).collect()
-            }
-        })
+        if self.is_system {
+            let daemon = AdminClient::find(&[self.paths.admin_socket()]).await?;
+            let listed: Vec<ClientRecord> = daemon.get("/v1/clients").await?;
+            return Ok(listed.into_iter().map(|client| client.name).collect());
+        }
+        let listed = clients::list(&self.paths.profile_state())?;
+        Ok(listed.into_iter().map(|client| client.name.to_string()).collect())
     }
 
     /// Makes a change, and returns the new key if there is one.
     async fn change(&self, change: ClientChange) -> Result<Option<Secret>, Error> {
-        Ok(match self {
-            Self::Files(paths) => change.apply(&paths.profile_state())?.new,
-            Self::System(daemon) => {
-                let changed: ClientChanged = daemon.post_json("/v1/clients", &change).await?;
-                changed.key.map(Secret::new)
+        let changed = async {
+            let daemon = AdminClient::find(&[self.paths.admin_socket()]).await?;
+            daemon.post_json("/v1/clients", &change).await
+        };
+        let changed: Result<ClientChanged, admin::Error> = changed.await;
+        match changed {
+            Ok(changed) => Ok(changed.key.map(Secret::new)),
+            Err(admin::Error::NotRunning | admin::Error::ConnectionClosed(_))
+                if !self.is_system =>
+            {
+                self.change_files(change)
             }
-        })
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a change while no process serves the profile, and records it.
+    fn change_files(&self, change: ClientChange) -> Result<Option<Secret>, Error> {
+        let is_recorded = self.audit.file != AuditFile::Off;
+        // With the lock no daemon writes the same record; without it, a daemon has just started.
+        let lock = is_recorded.then(|| daemon::lock_profile(self.paths)).and_then(Result::ok);
+        let (action, client) = change.action_and_client();
+        let record = AuditRecord::without_daemon(AuditEvent::Keys, action, Some(client));
+        let directory = self.paths.profile_state();
+        let changed = change.apply(&directory)?;
+        if lock.is_some()
+            && let Err(error) = Audit::append(self.audit, &directory, &record)
+        {
+            tracing::warn!(%error, "could not record a change of keys in the audit");
+        }
+        Ok(changed.new)
     }
 }
 
@@ -90,9 +121,10 @@ impl Clients<'_> {
 /// next `run`.
 impl Drop for EphemeralClient<'_> {
     fn drop(&mut self) {
-        let Clients::Files(paths) = &self.clients else { return };
-        match clients::revoke(&paths.profile_state(), &self.name) {
-            // A person may have revoked the key already.
+        if self.is_revoked || self.clients.is_system {
+            return;
+        }
+        match clients::revoke(&self.clients.paths.profile_state(), &self.name) {
             Ok(()) | Err(clients::Error::Missing { .. }) => {}
             Err(error) => {
                 tracing::warn!(%error, name = self.name, "could not revoke the key of this run");

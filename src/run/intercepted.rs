@@ -1,6 +1,7 @@
 //! Starts a command whose requests come through a proxy: its variables name that, and the files by which
 //! programs trust what it shows them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,7 +21,9 @@ impl Start<'_> {
     pub(super) fn intercepted(self) -> Result<Started, Error> {
         let listener = RunListener::bind()?;
         let (port, origins) = (listener.port(), self.leader.origins());
-        let (files, issuer) = self.authority(port)?;
+        // Without a directory for temporary files, as in a bare container, the state directory has room.
+        let places = [std::env::temp_dir(), self.paths.profile_state()];
+        let (files, issuer) = self.authority(port, &places)?;
         let own = OwnSockets::new(listener.addresses().iter().copied());
         let forward = self.forward_proxy(issuer, TunnelPolicy::Any, &[], own);
         let mut command = command::new(self.argv);
@@ -35,14 +38,15 @@ impl Start<'_> {
     }
 
     /// Makes the authority of this run: in memory, for the configured hosts, until the command ends.
-    pub(super) fn authority(&self, port: u16) -> Result<(TrustFiles, Arc<LeafIssuer>), Error> {
+    /// The first of `places` that can be written has its files.
+    pub(super) fn authority(
+        &self,
+        port: u16,
+        places: &[PathBuf],
+    ) -> Result<(TrustFiles, Arc<LeafIssuer>), Error> {
         let authority = AuthorityKind::Intercept.create(self.config, SystemTime::now())?;
-        let files = TrustFiles::temporary(
-            &self.paths.profile_state(),
-            &authority.root_pem(),
-            port,
-            self.leader.origins(),
-        );
+        let files =
+            TrustFiles::temporary(places, &authority.root_pem(), port, self.leader.origins());
         let issuer = LeafIssuer::new(authority, Clock::system());
         Ok((files.map_err(Error::Files)?, Arc::new(issuer)))
     }

@@ -37,7 +37,7 @@ mod linux {
                 host.ok_or_else(|| Error::MalformedHost(text.clone()))
             });
             let also: Vec<HostPort> = also.collect::<Result<_, _>>()?;
-            let (files, issuer) = self.authority(0)?;
+            let (files, issuer) = self.authority(0, &room_for_files(&protected))?;
             let others = TunnelPolicy::Only(also.clone());
             let forward = self.forward_proxy(issuer.clone(), others, &also, OwnSockets::default());
             let origins = self.leader.origins();
@@ -143,6 +143,14 @@ mod linux {
         }
     }
 
+    /// Returns where the files of the run may be: the command must see them, so that none of the
+    /// places is one that is hidden from it.
+    fn room_for_files(protected: &Protected) -> Vec<PathBuf> {
+        let temporary = std::env::temp_dir();
+        let usual = TEMPORARY.iter().map(PathBuf::from);
+        [temporary].into_iter().chain(usual).filter(|place| !protected.covers(place)).collect()
+    }
+
     /// Returns the files that the command sees in place of the system's.
     fn replaced(files: &TrustFiles, hosts: &Path) -> Vec<(PathBuf, PathBuf)> {
         let existing = |names: &[&str]| {
@@ -182,6 +190,10 @@ mod linux {
         "/etc/pki/ca-trust/extracted/java/cacerts",
         "/var/lib/ca-certificates/java-cacerts",
     ];
+
+    /// The directories for temporary files that every system has, where `TMPDIR` names none that
+    /// serves.
+    const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
     const HTTPS_PORT: u16 = 443;
     const HTTP_PORT: u16 = 80;

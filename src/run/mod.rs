@@ -156,7 +156,6 @@ pub async fn run(
     argv: &[OsString],
 ) -> Result<RunSummary, Error> {
     let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
-    let client = EphemeralClient::create(paths, is_system, policy).await?;
     // Ends with the command.
     let mut orphans = JoinSet::new();
     orphans.spawn(children::reap_orphans());
@@ -165,15 +164,17 @@ pub async fn run(
     } else {
         ProfileLeader::new(config, paths)
     });
-    let mut started = None;
+    let (mut client, mut started) = (None, None);
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
         let stream = leader.connect().await?;
+        let client =
+            &*client.insert(EphemeralClient::create(config, paths, is_system, policy).await?);
         if is_system {
             relay::require_admission(stream, &client.key).await?;
         }
         leader.require_login().await?;
-        let start = Start { config, paths, leader: leader.clone(), client: &client, argv };
+        let start = Start { config, paths, leader: leader.clone(), client, argv };
         let started = started.insert(match reach {
             Reach::BaseUrl => start.with_base_url()?,
             Reach::Intercept => start.intercepted()?,
@@ -186,10 +187,13 @@ pub async fn run(
     let status = status.await;
     // A process that the command left behind may still wait for a response.
     started.iter().for_each(|started| started.proxy.stop_accepting());
+    if let Some(client) = client {
+        // The process that serves takes the key back, also where that is this one.
+        client.revoke().await;
+    }
     leader.stop().await;
     let (requests, others, failed_handshakes) =
         started.map(|started| started.proxy.traffic().counts()).unwrap_or_default();
-    client.revoke().await;
     let exit_code = command::exit_code(status?);
     Ok(RunSummary { exit_code, requests, others, failed_handshakes })
 }

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::error::{Cause, Error};
 use super::handle::{Session, UnauthorizedCause};
 use super::refresh::endpoint::HttpIssuer;
+use super::refresh::me::MeError;
 use super::token::Bearer;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::throttle;
 
 /// A user, under the names that Nexudus has for its fields.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -57,6 +59,9 @@ pub enum CurrentUserError {
     /// Nexudus cannot be reached.
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
+    /// Nexudus limits the rate of requests.
+    #[error(transparent)]
+    Throttled(#[from] throttle::Error),
     /// The response is not a user.
     #[error("Nexudus did not say who is logged in")]
     Ambiguous(#[source] Cause),
@@ -70,8 +75,18 @@ impl Problem for CurrentUserError {
         match self {
             Self::Forbidden => ProblemKind::NoApiAccess.into(),
             Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.into(),
+            Self::Throttled(error) => error.details(),
             Self::Ambiguous(_) => ProblemKind::SessionUnavailable.into(),
             Self::Session(error) => error.details(),
+        }
+    }
+}
+
+impl From<MeError> for CurrentUserError {
+    fn from(error: MeError) -> Self {
+        match error {
+            MeError::Throttled(error) => Self::Throttled(error),
+            MeError::Unreachable(cause) => Self::Unreachable(cause),
         }
     }
 }
@@ -108,14 +123,12 @@ impl CurrentUser {
         issuer: &HttpIssuer,
         mut bearer: Bearer,
     ) -> Result<Self, CurrentUserError> {
-        let (mut status, mut body) =
-            issuer.me(bearer.header()).await.map_err(CurrentUserError::Unreachable)?;
+        let (mut status, mut body) = issuer.me(bearer.header()).await?;
         if status == StatusCode::UNAUTHORIZED {
             match session.classify_unauthorized(&bearer, &Method::GET, ME_PATH).await {
                 UnauthorizedCause::TokenReplaced => {
                     bearer = session.bearer()?;
-                    (status, body) =
-                        issuer.me(bearer.header()).await.map_err(CurrentUserError::Unreachable)?;
+                    (status, body) = issuer.me(bearer.header()).await?;
                 }
                 UnauthorizedCause::MissingPermission => {}
                 UnauthorizedCause::Unavailable(error) => return Err(error.into()),

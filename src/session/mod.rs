@@ -30,6 +30,7 @@ pub use self::offline_session::{
 pub use self::refresh::context::FetchStep;
 pub use self::refresh::endpoint::{self, Issuer};
 pub use self::refresh::loop_detection::PLACEHOLDER;
+pub use self::refresh::me::MeError;
 pub use self::refresh::revocation::RevocationError;
 pub use self::refresh::task::SessionTask;
 pub use self::status::{LastError, SessionState, SessionStatus};

@@ -43,7 +43,7 @@ pub(super) struct LimiterState {
     has_driver: bool,
     /// Paced requests under way; kept where the pace is shared.
     outstanding: BTreeSet<u64>,
-    /// What the other machines know from this one or this one from them, and its version.
+    /// The newest that this machine and the others know of each other, and its version.
     told: (u64, LearnedPace),
 }
 
@@ -95,7 +95,7 @@ impl Limiter {
                 state.budget.set_history(self.ring.to_history(now));
             }
             state.budget.reconfigure(fixed);
-            // What the other machines know is taken over again.
+            // The knowledge of the other machines is taken over again.
             state.told = Default::default();
         });
         self.heed();
@@ -206,7 +206,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// It would wait in vain.
+    /// The request would wait in vain.
     fn may_go(
         &self,
         state: &mut LimiterState,

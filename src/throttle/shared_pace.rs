@@ -36,7 +36,7 @@ pub enum Turn {
     Alone,
 }
 
-/// What was learned: the windows, and the requests that they hold for.
+/// Learned windows, and the requests that they hold for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LearnedPace {
     /// The template of the paths; `None`: all requests of the kind.
@@ -45,7 +45,7 @@ pub struct LearnedPace {
     pub windows: Vec<Window>,
 }
 
-/// What all machines know.
+/// The knowledge of all machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPace {
     /// Grows whenever a machine learns something.

@@ -48,6 +48,11 @@ impl BodyBuffer {
         }
     }
 
+    /// Returns the longest pause of a body.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// Returns whether a body of this announced size is buffered, if memory allows.
     pub fn can_buffer(&self, body: &impl Body) -> bool {
         body.size_hint().lower() <= self.buffer_limit as u64

@@ -192,12 +192,47 @@ fn without_certutil_the_record_stays_empty_and_the_hint_says_what_to_install() {
     assert!(!home.path(&format!("{STATE}/ca-trust.json")).exists());
 }
 
+#[test]
+fn doctor_warns_a_month_before_an_authority_ends() {
+    let (nexudus, home) = (Nexudus::start(), home());
+    let mut daemon = serve(&nexudus, &home);
+    assert!(home.run("ca export localhost").ends_with("=> 0\n"));
+    let line = |home: &Home| {
+        let said = home.command("doctor --json").output().unwrap().stdout;
+        let json: Json = serde_json::from_slice(&said).unwrap();
+        let mut checks = json["checks"].as_array().unwrap().iter();
+        checks.find(|check| check["check"] == "ca").unwrap().clone()
+    };
+    assert_eq!(line(&home)["verdict"], "ok", "{}", line(&home));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+
+    // An authority lasts two years: the next daemon believes that 20 days of them are left.
+    let mut later = command(&nexudus, &home, "file");
+    // Not the command `faketime`: it waits for its child, which would outlive it.
+    later.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1").env("FAKETIME", "+710d");
+    later.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let _daemon = Served::start(later);
+    eventually("a daemon serves", || line(&home)["verdict"] != "skip");
+
+    let line = line(&home);
+    assert_eq!(line["verdict"], "warn", "{line}");
+    let finding = line["finding"].as_str().unwrap();
+    assert!(finding.starts_with("localhost ends soon (20"), "{finding}");
+    assert!(line["fix"].as_str().unwrap().contains("`nexudus-proxy ca rotate"), "{line}");
+}
+
 fn serve(nexudus: &Nexudus, home: &Home) -> Served {
     serve_with(nexudus, home, "file")
 }
 
-/// Serves with a key from a command, and the session in this store.
 fn serve_with(nexudus: &Nexudus, home: &Home, store: &str) -> Served {
+    let daemon = Served::start(command(nexudus, home, store));
+    eventually("it serves", || home.run("wait --once").ends_with("=> 0\n"));
+    daemon
+}
+
+/// Returns a daemon with a key from a command, and the session in this store.
+fn command(nexudus: &Nexudus, home: &Home, store: &str) -> Command {
     let command = nexudus.command(home);
     let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let words = words.into_iter().map(|word| if word == "memory" { store.into() } else { word });
@@ -206,9 +241,7 @@ fn serve_with(nexudus: &Nexudus, home: &Home, store: &str) -> Served {
     again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     again.args(["--session-key-command", r#"["printf", "sixteen bytes ok"]"#]);
     again.stdout(Stdio::null()).stderr(Stdio::piped());
-    let daemon = Served::start(again);
-    eventually("it serves", || home.run("wait --once").ends_with("=> 0\n"));
-    daemon
+    again
 }
 
 fn report(home: &Home, kind: &str) -> Json {

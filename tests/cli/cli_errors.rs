@@ -260,6 +260,8 @@ fn what_serve_would_refuse_is_refused_by_config_check_with_the_same_words() {
         let checked = home.run("config check");
 
         assert!(checked.contains(said) && checked.ends_with("=> 2\n"), "{content}: {checked}");
+        let place = "! error: ~/.config/nexudus-proxy/config.toml:2:1: ";
+        assert!(checked.starts_with(place), "{content}: {checked}");
         assert_eq!(home.run("serve --listen localhost:0"), checked, "{content}");
         let doctor = home.run("doctor");
         assert!(doctor.starts_with("FAIL  config ") && doctor.contains(said), "{doctor}");

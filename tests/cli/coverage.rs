@@ -131,6 +131,10 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("client add --max-bytes", "questions_and_budgets_are_limits_of_a_client"),
     ("client add --max-deletes", "questions_and_budgets_are_limits_of_a_client"),
     ("client add --max-writes", "questions_and_budgets_are_limits_of_a_client"),
+    (
+        "client set --guide",
+        "a_client_that_asks_is_added_with_the_command_that_answers_and_has_a_guide_later",
+    ),
     ("client set --ask", "questions_and_budgets_are_limits_of_a_client"),
     ("client set --max-bytes", "questions_and_budgets_are_limits_of_a_client"),
     ("client set --max-deletes", "questions_and_budgets_are_limits_of_a_client"),

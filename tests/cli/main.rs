@@ -7,6 +7,7 @@ mod account_changes;
 mod agents;
 mod ages;
 mod api;
+mod audit_offline;
 mod basic_auth;
 #[cfg(all(target_os = "linux", feature = "demo"))]
 mod ca;
@@ -41,6 +42,7 @@ mod login_files;
 mod login_sources;
 mod login_terminal;
 mod logout_revoke;
+mod newcomers;
 #[cfg(unix)]
 mod origin_binding;
 #[cfg(unix)]

@@ -209,9 +209,10 @@ fn a_missing_home_directory_is_an_error_and_is_not_created() {
 
     assert_eq!(
         home.transcript(&mut run),
-        "! error: could not write the clients to ~/missing/.local/state/nexudus-proxy/clients.json\n\
+        "! error: could not use the state directory ~/missing/.local/state/nexudus-proxy\n\
          !   caused by: the home directory ~/missing does not exist: create it, or set HOME\n\
-         ! hint: Make it readable and writable for this user, and for no other.\n\
+         ! hint: Make it writable for this user, or set STATE_DIRECTORY to a directory that is; where \
+         nothing can be written: `nexudus-proxy serve --store memory --socket off`.\n\
          => 125\n"
     );
     assert!(!missing.exists());

@@ -251,3 +251,23 @@ fn root_sees_nothing_of_the_systems_service_and_changes_no_setting_of_the_kernel
 
     assert_eq!(home.transcript(&mut run), "done\nmarker-of-the-system\n=> 0\n");
 }
+
+/// The state directory is hidden from the command, and so would be the files by which it trusts us.
+#[test]
+fn the_files_of_a_run_are_where_its_command_sees_them_whatever_tmpdir_names() {
+    let (_upstream, home) = stage();
+    let text =
+        "[ -s \"$CURL_CA_BUNDLE\" ] && [ -s \"$SSL_CERT_FILE\" ] && echo \"$CURL_CA_BUNDLE\"";
+    let state = home.path(".local/state/nexudus-proxy");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(home.path("a-file"), "").unwrap();
+    for place in [state, home.path("missing"), home.path("a-file")] {
+        let mut inner = script(&home, "run -q --isolate", text);
+        inner.env("TMPDIR", &place);
+
+        let told = home.transcript(&mut as_ordinary_user(&home, &inner));
+
+        assert!(told.starts_with("/tmp/nexudus-run-"), "{}: {told}", place.display());
+        assert!(told.ends_with("/bundle.pem\n=> 0\n"), "{}: {told}", place.display());
+    }
+}

@@ -56,7 +56,9 @@ async fn a_browsers_request_that_is_passed_on_is_told_what_to_drop() {
     assert_eq!(
         hint,
         "Leave out Origin, Sec-Fetch-Site, Sec-Fetch-Dest, Sec-Fetch-* (in \"Copy as cURL\": those \
-         lines); a development server that passes a page's requests on must drop them (docs/tools.md)."
+         lines); a development server that passes a page's requests on must drop them (docs/tools.md). \
+         For a page of your own: `nexudus-proxy client add NAME --origin URL` makes a key for its origin \
+         (docs/web-apps.md)."
     );
     assert_eq!(problem["code"], "guard.origin");
     assert!(!answer.contains("marker"), "{answer}");

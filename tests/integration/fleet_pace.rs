@@ -232,8 +232,8 @@ fn seen(upstream: &Simulator) -> Vec<(u64, u16)> {
 
 /// Returns the most of these times in any span of so many milliseconds.
 fn densest(times: &[u64], span: u64) -> usize {
-    let within = |start: &u64| times.iter().filter(|at| **at >= *start && **at < start + span);
-    times.iter().map(|start| within(start).count()).max().unwrap_or_default()
+    let within = |start: u64| times.iter().filter(|at| (start..start + span).contains(*at)).count();
+    times.iter().map(|start| within(*start)).max().unwrap_or_default()
 }
 
 async fn until_told(machine: &ProcessSetup, line: &str) {

@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::api::{Event, Status};
 use nexudus_proxy::clients::{self, ClientPolicy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::ProcessSetup;
-use crate::support::raw_upstream::{RawReply, raw_upstream};
+use crate::support::raw_upstream::{RawReply, raw_upstream, read_until};
 use crate::support::websocket::{
-    next, nothing_is_open, open, open_at, said_back, status, switching,
+    handshake, next, nothing_is_open, open, open_at, said_back, status, switching,
 };
+use crate::support::{EVENT_TIMEOUT, ProcessSetup};
 
 #[tokio::test]
 async fn either_end_closes_both_and_nothing_is_left() {
@@ -155,4 +157,34 @@ async fn no_patience_with_requests_ends_a_silent_websocket() {
     assert!(nothing.is_err(), "{nothing:?}");
     let message = Message::text("still here");
     assert_eq!(said_back(&mut socket, message.clone()).await, message);
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_let_go_and_nothing_is_left() {
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
+    let short = Duration::from_millis(400);
+    let daemon = switching(&upstream).set(|config| config.limits.body_idle = short).run().await;
+    let (answering, _) = open(&daemon, "/live").await.unwrap();
+    let (mut say, mut hear) = answering.split();
+    let message = Message::text("still here");
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    caller.write_all(&handshake()).await.unwrap();
+    assert!(read_until(&mut caller, "\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
+
+    // The kernel takes each ping; the program hangs.
+    let mut received = vec![];
+    let hanging = async {
+        caller.read_to_end(&mut received).await.unwrap();
+        while status(&daemon).await.requests.connections != 1 {}
+        say.send(message.clone()).await.unwrap();
+    };
+    // The library answers each ping as it reads.
+    let answering = async { while hear.next().await.unwrap().unwrap() != message {} };
+    let both = async { tokio::join!(hanging, answering) };
+    tokio::time::timeout(EVENT_TIMEOUT, both).await.expect("one is let go, one stays");
+
+    let pings = received.chunks(2).filter(|frame| *frame == b"\x89\x00").count();
+    assert_eq!(pings, 3, "{received:?}");
+    drop((say, hear));
+    nothing_is_open(&daemon).await;
 }

@@ -82,6 +82,28 @@ fn a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used() {
     let stranger = run(&machine, "carol", "client add mine");
     assert_eq!(stranger.code, 0, "{stranger:?}");
     assert!(stranger.err.contains("the files in /home/carol/"), "{stranger:?}");
+    let refused = "the system's daemon takes commands only from root and from its admin.users";
+    assert!(stranger.err.contains(refused), "{stranger:?}");
+    assert!(
+        stranger.err.contains("ask one of them to run `nexudus-proxy --system client add NAME`")
+    );
+    let env = run(&machine, "carol", "env --shell sh");
+    assert!(
+        env.out.contains("NEXUDUS_BASE_URL='http://localhost:6398'") && env.code == 0,
+        "{env:?}"
+    );
+    assert!(env.err.contains(refused), "{env:?}");
+    let doctor = run(&machine, "carol", "doctor");
+    assert!(
+        doctor.out.contains("the system's runs; ") && doctor.out.contains(refused),
+        "{doctor:?}"
+    );
+    for line in ["lock", "logout"] {
+        let said = run(&machine, "carol", line);
+        assert!(said.err.contains(refused) && said.code == 0, "{said:?}");
+    }
+    let login = run(&machine, "carol", "--system login");
+    assert!(login.err.contains("as root") && login.code == 2, "{login:?}");
     let refused = run(&machine, "carol", "--system client list");
     assert!(refused.err.contains("belongs to another user") && refused.code == 1, "{refused:?}");
 

@@ -25,7 +25,7 @@ pub(super) struct Counter {
 /// The engine had nothing left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spent {
-    /// It is not asked again before.
+    /// The engine is not asked again before.
     until: Duration,
     /// When all or the next of it comes back.
     back: Option<Duration>,
@@ -75,7 +75,7 @@ impl Counter {
         }
     }
 
-    /// What is asked for: what waits, and before it runs out as much as was used since the last call.
+    /// Returns how much is asked for: what waits, and before it runs out as much as was used since the last call.
     pub(super) fn wants(&self, members: u64) -> u64 {
         let most = self.allowance.most();
         // All members together have a sixteenth of the limit in hand.

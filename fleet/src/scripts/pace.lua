@@ -90,7 +90,7 @@ local function pace(lane, wants, pause, windows)
       from = math.max(from, now_ms)
       room = math.floor((now_ms + horizon - from) / step) + 1
       first, gap = math.max(first, from), math.max(gap, step)
-      -- A slot of a line that is not used is lost: whoever asks first has it.
+      -- A slot of a line that is not used is lost: the first that asks has it.
       share = function(free) return math.max(math.floor(free * wants / math.max(asked, 1)), 1) end
       notes[#notes + 1] = { PACE, field }
     else

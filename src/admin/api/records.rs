@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::{self, Budget, BudgetStatus, ClientPolicy, Metered};
+use crate::clients::{self, BudgetStatus, ClientPolicy};
 use crate::fleet::EndedChains;
 
 /// An element of `GET /v1/clients`: a named client with its limits, never its key.
@@ -30,49 +30,7 @@ pub struct ClientRecord {
     pub used: Option<u64>,
     /// The used part of each budget.
     #[serde(default)]
-    pub budgets: Vec<ClientBudget>,
-}
-
-/// The used part of one budget.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientBudget {
-    /// The unit that the budget counts: `writes`, `deletes` or `bytes`.
-    pub what: String,
-    /// The budget: `50/day`.
-    pub budget: String,
-    /// The most in its span.
-    pub most: u64,
-    /// The amount used; `None` if the counts cannot be read.
-    pub used: Option<u64>,
-    /// When it comes back (RFC 3339), once it was begun.
-    pub back: Option<String>,
-}
-
-impl From<&BudgetStatus> for ClientBudget {
-    fn from(status: &BudgetStatus) -> Self {
-        Self {
-            what: status.metered.as_str().to_owned(),
-            budget: status.budget.format(status.metered),
-            most: status.budget.most,
-            used: status.used,
-            back: status.back.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
-        }
-    }
-}
-
-impl ClientBudget {
-    fn into_status(self) -> Option<BudgetStatus> {
-        let all = [Metered::Writes, Metered::Deletes, Metered::Bytes];
-        let metered = all.into_iter().find(|it| it.as_str() == self.what)?;
-        let budget = match metered {
-            Metered::Bytes => Budget::parse_bytes(&self.budget)?,
-            Metered::Requests | Metered::Writes | Metered::Deletes => {
-                Budget::parse_count(&self.budget)?
-            }
-        };
-        let back = self.back.and_then(|at| humantime::parse_rfc3339(&at).ok());
-        Some(BudgetStatus { metered, budget, used: self.used, back })
-    }
+    pub budgets: Vec<BudgetStatus>,
 }
 
 /// `POST /v1/approvals`: the decision of a person.
@@ -102,7 +60,7 @@ impl From<clients::ClientStatus> for ClientRecord {
             refused: status.refused,
             idle_s: status.idle.map(|idle| idle.as_secs()),
             used: status.counted,
-            budgets: status.budgets.iter().map(ClientBudget::from).collect(),
+            budgets: status.budgets,
         }
     }
 }
@@ -119,7 +77,7 @@ impl From<ClientRecord> for clients::ClientStatus {
             refused: record.refused,
             idle: record.idle_s.map(Duration::from_secs),
             counted: record.used,
-            budgets: record.budgets.into_iter().filter_map(ClientBudget::into_status).collect(),
+            budgets: record.budgets,
         }
     }
 }

@@ -57,9 +57,10 @@ impl problem::Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
             Self::NotRunning | Self::ConnectionClosed(_) => ProblemKind::DaemonNotRunning.into(),
-            Self::Forbidden { .. } => {
-                ProblemKind::CommandFailed.with_hint("Ask as the user who runs it.")
-            }
+            Self::Forbidden { .. } => ProblemKind::CommandFailed.with_hint(
+                "Ask as the user who runs it, or as a user of its admin.users; the system's also \
+                     takes commands from root.",
+            ),
             Self::VersionMismatch => ProblemKind::CommandFailed
                 .with_hint("Restart the daemon, so that both are of one version."),
             Self::Unreachable { .. } => ProblemKind::CommandFailed.into(),

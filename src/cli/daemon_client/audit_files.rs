@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::audit::{Audit, AuditEvent, AuditRecord};
 use crate::cli::globals::GlobalArgs;
 use crate::cli::{CliError, Printer};
-use crate::config::{self, LoadedConfig, Paths};
+use crate::config::{self, AuditFile, LoadedConfig, Paths};
+use crate::daemon;
 
 /// Returns the file that is configured; `None` where the audit is off.
 pub(in crate::cli) fn audit_path(globals: &GlobalArgs) -> Result<Option<PathBuf>, CliError> {
@@ -22,16 +23,27 @@ pub(in crate::cli) fn record_without_daemon(
     client: Option<&str>,
     print: Printer,
 ) {
-    let record = AuditRecord {
-        event,
-        action: Some(action),
-        client: client.map(str::to_owned),
-        uid: own_uid(),
-        detail: Some("no daemon ran".to_owned()),
-        ..AuditRecord::default()
-    };
+    let record = AuditRecord::without_daemon(event, action, client);
     if let Err(error) = Audit::append(config, &paths.profile_state(), &record) {
         print.warning(&format!("this is done, and could not be recorded in the audit: {error}"));
+    }
+}
+
+/// Records a login that no daemon was told of: none runs, so that its lock is free.
+pub(in crate::cli) fn record_login(config: &config::Audit, paths: &Paths, print: Printer) {
+    if config.file == AuditFile::Off {
+        return;
+    }
+    match daemon::lock_profile(paths) {
+        Ok(_lock) => {
+            let what = (AuditEvent::Login, "login");
+            record_without_daemon(config, paths, what, None, print);
+        }
+        // A daemon has started meanwhile, and writes the record now.
+        Err(error) => {
+            print
+                .warning(&format!("this is done, and could not be recorded in the audit: {error}"));
+        }
     }
 }
 
@@ -46,15 +58,4 @@ pub(in crate::cli) fn record_as_configured(
     if let Ok(LoadedConfig { config, .. }) = globals.load(vec![]) {
         record_without_daemon(&config.audit, paths, what, None, print);
     }
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps, reason = "other systems have no number")]
-fn own_uid() -> Option<u32> {
-    Some(nix::unistd::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn own_uid() -> Option<u32> {
-    None
 }

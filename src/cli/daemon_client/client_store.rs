@@ -3,7 +3,9 @@
 use super::audit_files::record_without_daemon;
 use super::effective_config::effective_config;
 use super::profile_files::tokens_remain;
-use super::target::{ServingDaemon, announce_files, find_daemon, require_own_files};
+use super::target::{
+    FilesReason, FoundDaemon, ServingDaemon, announce_files, find_daemon, require_own_files,
+};
 use crate::admin::api::{ClientChanged, ClientRecord};
 use crate::admin::is_table_used;
 use crate::audit::AuditEvent;
@@ -20,7 +22,7 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub(in crate::cli) struct ClientStore {
     paths: Paths,
-    daemon: Option<ServingDaemon>,
+    daemon: FoundDaemon,
     /// Where changes are recorded that no daemon makes; `None` where the configuration is not valid.
     audit: Option<config::Audit>,
 }
@@ -31,7 +33,7 @@ impl ClientStore {
         let paths = globals.sources(vec![]).paths()?;
         let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
         let mut audit = None;
-        if daemon.is_none() {
+        if let FoundDaemon::None(_) = &daemon {
             require_own_files(globals)?;
             // A key can be revoked whatever stands in the configuration.
             audit = globals.load(vec![]).ok().map(|loaded| loaded.config.audit);
@@ -39,22 +41,32 @@ impl ClientStore {
         Ok(Self { paths, daemon, audit })
     }
 
-    /// Says whether a daemon serves.
-    pub(in crate::cli) fn is_served(&self) -> bool {
-        self.daemon.is_some()
+    /// Returns why no daemon serves, if none does.
+    pub(in crate::cli) fn files_reason(&self) -> Option<&FilesReason> {
+        match &self.daemon {
+            FoundDaemon::Serving(_) => None,
+            FoundDaemon::None(reason) => Some(reason),
+        }
     }
 
     /// Says whose files were used, where no daemon serves.
     pub(in crate::cli) fn announce(&self, globals: &GlobalArgs, print: Printer) {
-        if !self.is_served() {
-            announce_files(globals, &self.paths, print);
+        if let Some(reason) = self.files_reason() {
+            announce_files(globals, &self.paths, reason, print);
+        }
+    }
+
+    fn serving(&self) -> Option<&ServingDaemon> {
+        match &self.daemon {
+            FoundDaemon::Serving(daemon) => Some(daemon),
+            FoundDaemon::None(_) => None,
         }
     }
 
     /// Returns the configuration that requests are judged by: the daemon's, or what is configured.
     pub(in crate::cli) fn config(&self, globals: &GlobalArgs) -> Result<Config, CliError> {
         let LoadedConfig { config, paths, .. } = globals.load(vec![])?;
-        Ok(match &self.daemon {
+        Ok(match self.serving() {
             Some(daemon) => effective_config(&config, &paths, &daemon.status).0,
             None => config,
         })
@@ -66,7 +78,7 @@ impl ClientStore {
         change: ClientChange,
         print: Printer,
     ) -> Result<ChangedKeys, CliError> {
-        let Some(daemon) = &self.daemon else {
+        let Some(daemon) = self.serving() else {
             return self.apply_to_files(change, print);
         };
         let changed = daemon.admin.post_json("/v1/clients", &change);
@@ -102,7 +114,7 @@ impl ClientStore {
 
     /// Returns every client, with its limits and its use of them.
     pub(in crate::cli) fn list(&self) -> Result<Vec<ClientStatus>, CliError> {
-        let Some(daemon) = &self.daemon else {
+        let Some(daemon) = self.serving() else {
             let directory = self.paths.profile_state();
             // An unreadable file is reported here; the statuses say only that it is unreadable.
             clients::list(&directory)?;

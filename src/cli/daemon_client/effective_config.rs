@@ -101,7 +101,7 @@ pub(in crate::cli) fn load_effective_config(
 ) -> Result<(Config, bool), CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
-    Ok(match daemon {
+    Ok(match daemon.serving() {
         Some(daemon) => (effective_config(config, paths, &daemon.status).0, true),
         None => (config.clone(), false),
     })

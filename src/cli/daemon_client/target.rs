@@ -4,6 +4,7 @@
 //! is there and does not answer is an error, and never a reason to act on files behind the daemon's
 //! back.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,65 @@ pub(in crate::cli) struct ServingDaemon {
     pub(in crate::cli) status: Status,
     /// Whether the files of this user are the daemon's: it is the user's own daemon.
     pub(in crate::cli) is_own: bool,
+}
+
+/// The result of a search for the daemon that serves this user.
+#[derive(Debug)]
+pub(in crate::cli) enum FoundDaemon {
+    /// It serves, and answers.
+    Serving(Box<ServingDaemon>),
+    /// None does, so that a command may act on files.
+    None(FilesReason),
+}
+
+/// Why a command acts on this user's files, and asks no daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum FilesReason {
+    /// No daemon runs.
+    NoDaemon,
+    /// The system's runs, and refuses this user.
+    Refused {
+        /// Its socket.
+        socket: PathBuf,
+    },
+}
+
+impl FoundDaemon {
+    /// Returns the daemon that serves, if one does.
+    pub(in crate::cli) fn serving(self) -> Option<ServingDaemon> {
+        match self {
+            Self::Serving(daemon) => Some(*daemon),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Returns the daemon that serves, or why none does.
+    pub(in crate::cli) fn required(self) -> Result<ServingDaemon, Error> {
+        match self {
+            Self::Serving(daemon) => Ok(*daemon),
+            Self::None(reason) => Err(reason.into()),
+        }
+    }
+}
+
+impl From<FilesReason> for Error {
+    fn from(reason: FilesReason) -> Self {
+        match reason {
+            FilesReason::NoDaemon => Self::NotRunning,
+            FilesReason::Refused { socket } => Self::Forbidden { socket },
+        }
+    }
+}
+
+impl fmt::Display for FilesReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoDaemon => "no daemon runs",
+            Self::Refused { .. } => {
+                "the system's daemon takes commands only from root and from its admin.users"
+            }
+        })
+    }
 }
 
 /// Finds the daemon that serves, and calls `action` with it. Says so where the wait is long.
@@ -57,12 +117,11 @@ pub(in crate::cli) async fn connect(globals: &GlobalArgs) -> Result<AdminClient,
     Ok(AdminClient::find(&admin_sockets(globals)?).await?)
 }
 
-/// Finds the daemon that serves this user, and asks for its status; `None` where none runs. A system's
-/// daemon that refuses this user does not serve this user, unless `--system` asks for that one.
-pub(in crate::cli) async fn find_daemon(
-    globals: &GlobalArgs,
-) -> Result<Option<ServingDaemon>, CliError> {
+/// Finds the daemon that serves this user, and asks for its status. A system's daemon that refuses this
+/// user does not serve this user, unless `--system` asks for that one.
+pub(in crate::cli) async fn find_daemon(globals: &GlobalArgs) -> Result<FoundDaemon, CliError> {
     let sockets = admin_sockets(globals)?;
+    let mut reason = FilesReason::NoDaemon;
     for (at, socket) in sockets.iter().enumerate() {
         let is_own = at == 0 && globals.scope() != DaemonScope::System;
         let found = async {
@@ -71,13 +130,15 @@ pub(in crate::cli) async fn find_daemon(
             Ok(ServingDaemon { admin, status, is_own })
         };
         match say_waiting(globals.printer(), DAEMON, found).await {
-            Ok(daemon) => return Ok(Some(daemon)),
+            Ok(daemon) => return Ok(FoundDaemon::Serving(Box::new(daemon))),
             Err(Error::NotRunning | Error::ConnectionClosed(_)) => {}
-            Err(error) if at > 0 && is_refusal(&error) => {}
+            Err(error) if at > 0 && is_refusal(&error) => {
+                reason = FilesReason::Refused { socket: socket.clone() };
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    Ok(FoundDaemon::None(reason))
 }
 
 /// Says whether a daemon answers, and not to this user.
@@ -118,12 +179,17 @@ pub(in crate::cli) fn require_own_files(globals: &GlobalArgs) -> Result<(), CliE
     ))
 }
 
-/// Says whose files a command has used, because no daemon runs.
-pub(in crate::cli) fn announce_files(globals: &GlobalArgs, paths: &Paths, print: Printer) {
+/// Says whose files a command has used, and why.
+pub(in crate::cli) fn announce_files(
+    globals: &GlobalArgs,
+    paths: &Paths,
+    reason: &FilesReason,
+    print: Printer,
+) {
     if !globals.quiet && !globals.json {
         let files = paths.profile_state();
         let files = files.display();
-        print.note(&format!("no daemon runs: this is about the files in {files}"));
+        print.note(&format!("{reason}: this is about the files in {files}"));
     }
 }
 
@@ -131,11 +197,11 @@ pub(in crate::cli) fn announce_files(globals: &GlobalArgs, paths: &Paths, print:
 pub(in crate::cli) enum DaemonReply<T> {
     /// The daemon replied, on this socket.
     Daemon(T, PathBuf),
-    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where
+    /// No daemon serves, and none starts to serve the profile while the lock is held; `None` where
     /// the lock could not be had.
-    NotRunning(Option<daemon::ProfileLock>),
-    /// No daemon runs, and the profile has no state.
-    NoProfile,
+    NotRunning(Option<daemon::ProfileLock>, FilesReason),
+    /// No daemon serves, and the profile has no state.
+    NoProfile(FilesReason),
 }
 
 /// Sends an idempotent command. A daemon that starts to serve meanwhile is not missed: who holds the
@@ -145,20 +211,23 @@ pub(in crate::cli) async fn post_or_lock<T: DeserializeOwned>(
     paths: &Paths,
     path: &str,
 ) -> Result<DaemonReply<T>, Error> {
-    if let Some(reply) = post(sockets, path).await? {
-        return Ok(reply);
-    }
+    let reason = match post(sockets, path).await? {
+        Ok(reply) => return Ok(reply),
+        Err(reason) => reason,
+    };
     if !paths.profile_state().is_dir() {
-        return Ok(DaemonReply::NoProfile);
+        return Ok(DaemonReply::NoProfile(reason));
     }
     let locked = async {
         let Ok(_starting) = daemon::StartLock::wait(paths).await else {
-            return Ok(DaemonReply::NotRunning(None));
+            return Ok(DaemonReply::NotRunning(None, reason));
         };
-        if let Some(reply) = post(sockets, path).await? {
-            return Ok(reply);
+        match post(sockets, path).await? {
+            Ok(reply) => Ok(reply),
+            Err(reason) => {
+                Ok(DaemonReply::NotRunning(daemon::ProfileLock::wait(paths).await.ok(), reason))
+            }
         }
-        Ok(DaemonReply::NotRunning(daemon::ProfileLock::wait(paths).await.ok()))
     };
     let late = |_| {
         let source = std::io::ErrorKind::TimedOut.into();
@@ -167,22 +236,25 @@ pub(in crate::cli) async fn post_or_lock<T: DeserializeOwned>(
     timeout(LOCK_TIMEOUT, locked).await.map_err(late)?
 }
 
-/// Sends a command; `None` where no daemon runs that this user may command.
+/// Sends a command to the daemon that this user may command, or says why there is none.
 async fn post<T: DeserializeOwned>(
     sockets: &[PathBuf],
     path: &str,
-) -> Result<Option<DaemonReply<T>>, Error> {
+) -> Result<Result<DaemonReply<T>, FilesReason>, Error> {
+    let mut reason = FilesReason::NoDaemon;
     for (at, socket) in sockets.iter().enumerate() {
         let posted =
             async { AdminClient::find(std::slice::from_ref(socket)).await?.post(path).await };
         match posted.await {
-            Ok(reply) => return Ok(Some(DaemonReply::Daemon(reply, socket.clone()))),
+            Ok(reply) => return Ok(Ok(DaemonReply::Daemon(reply, socket.clone()))),
             Err(Error::NotRunning | Error::ConnectionClosed(_)) => {}
-            Err(error) if at > 0 && is_refusal(&error) => {}
+            Err(error) if at > 0 && is_refusal(&error) => {
+                reason = FilesReason::Refused { socket: socket.clone() };
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(None)
+    Ok(Err(reason))
 }
 
 /// The runtime directory of the system unit.

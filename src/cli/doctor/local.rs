@@ -1,11 +1,13 @@
 //! Checks of this machine: configuration, stores, the daemon, its addresses.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::AuthorityReport;
 use crate::cli::daemon_client::{
-    OtherOrigin, RESTART_HINT, RunningDemo, ServingDaemon, origins_with_login, self_test_keychain,
+    FilesReason, OtherOrigin, RESTART_HINT, RunningDemo, ServingDaemon, origins_with_login,
+    self_test_keychain,
 };
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{CredentialSource, Credentials, Error, Keychain};
@@ -13,8 +15,8 @@ use crate::session::SessionStatus;
 use crate::{daemon, listen, peer};
 
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
-    let LoadedConfig { config, paths, warnings, .. } = loaded;
-    if let Err(error) = daemon::check(config) {
+    let LoadedConfig { paths, warnings, .. } = loaded;
+    if let Err(error) = daemon::check_loaded(loaded) {
         return outcome_of(&error);
     }
     let file = paths.config.display();
@@ -57,6 +59,18 @@ pub(super) fn with_daemon_version(outcome: CheckOutcome, version: &str) -> Check
     }
     warn(
         format!("{}; it runs version {version}, this program is {own}", outcome.finding),
+        "Restart it: `nexudus-proxy service stop`, then `nexudus-proxy service start`; a `serve` \
+         that you started by hand has to be started anew.",
+    )
+}
+
+/// Warns of a daemon that goes on with values that a reload could not change.
+pub(super) fn with_restart_needed(outcome: CheckOutcome, keys: &[String]) -> CheckOutcome {
+    if keys.is_empty() {
+        return outcome;
+    }
+    warn(
+        format!("{}; not applied until a restart: {}", outcome.finding, keys.join(", ")),
         "Restart it: `nexudus-proxy service stop`, then `nexudus-proxy service start`; a `serve` \
          that you started by hand has to be started anew.",
     )
@@ -227,28 +241,51 @@ pub(super) fn daemon(
     }
 }
 
+/// Describes a system's daemon that refuses this user.
+pub(super) fn refusing_daemon(reason: &FilesReason) -> CheckOutcome {
+    warn(
+        format!("the system's runs; {reason}"),
+        "Requests of this user are served if its listen.users names this user. For the rest, ask root or \
+         one of its admin.users: `nexudus-proxy --system doctor`.",
+    )
+}
+
+/// Looks whether each configured address is free, or the daemon's.
 pub(super) async fn port(
     config: &Config,
     is_there: bool,
     demo: Option<&RunningDemo>,
 ) -> CheckOutcome {
-    if config.listen.tcp.is_empty() {
+    let places = config.tcp_addresses();
+    if places.is_empty() {
         return skip("no TCP address is configured");
     }
-    let addresses: Vec<_> = config.listen.tcp.iter().map(ToString::to_string).collect();
-    let addresses = addresses.join(", ");
+    let named = |(key, addresses): &(&str, Vec<SocketAddr>)| {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let beside = if *key == "listen.tcp" { String::new() } else { format!(" ({key})") };
+        format!("{}{beside}", addresses.join(", "))
+    };
+    let all = places.iter().map(named).collect::<Vec<_>>().join(", ");
     if is_there {
-        return ok(format!("{addresses}: the daemon has it"));
+        return ok(format!("{all}: the daemon has it"));
     }
-    let demo = demo.filter(|demo| demo.listens_at(&config.listen.tcp));
-    match (listen::bind_tcp(&config.listen.tcp), demo) {
-        (Ok(_), _) => ok(format!("{addresses}: free")),
-        (Err(_), Some(demo)) => warn(
-            format!("{addresses}: the `demo` that runs has it (process {})", demo.pid),
-            "Nothing now; end the demo before you start a daemon.",
-        ),
-        (Err(error), None) => outcome_of(&error),
+    for place in &places {
+        let demo = demo.filter(|demo| demo.listens_at(&place.1));
+        match (listen::bind_tcp(&place.1), demo) {
+            (Ok(_), _) => {}
+            (Err(_), Some(demo)) => {
+                return warn(
+                    format!("{}: the `demo` that runs has it (process {})", named(place), demo.pid),
+                    "Nothing now; end the demo before you start a daemon.",
+                );
+            }
+            (Err(error), None) if place.0 == "listen.tcp" => return outcome_of(&error),
+            (Err(source), None) => {
+                return outcome_of(&daemon::Error::ListenAt { key: place.0, source });
+            }
+        }
     }
+    ok(format!("{all}: free"))
 }
 
 /// Judges the certificate authorities of the daemon that serves.

@@ -21,7 +21,8 @@ use self::check::{
 };
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    ClientStore, DaemonClient, OtherOrigin, ServingDaemon, effective_config, find_daemon, find_demo,
+    ClientStore, DaemonClient, FilesReason, FoundDaemon, OtherOrigin, ServingDaemon,
+    effective_config, find_daemon, find_demo,
 };
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, service as cli_service, whoami};
@@ -137,9 +138,13 @@ impl Checks<'_> {
     async fn run(&self) -> Result<(), CliError> {
         let LoadedConfig { config, paths, .. } = self.loaded;
         let own = &config.upstream.origin;
-        let (serving, stuck) = match find_daemon(self.globals).await {
-            Ok(serving) => (serving, None),
-            Err(error) => (None, Some(error)),
+        let (serving, refusal, stuck) = match find_daemon(self.globals).await {
+            Ok(FoundDaemon::Serving(daemon)) => (Some(*daemon), None, None),
+            Ok(FoundDaemon::None(FilesReason::NoDaemon)) => (None, None, None),
+            Ok(FoundDaemon::None(reason @ FilesReason::Refused { .. })) => {
+                (None, Some(reason), None)
+            }
+            Err(error) => (None, None, Some(error)),
         };
         let serving = serving.as_ref();
         let owned = serving.filter(|daemon| daemon.is_own);
@@ -156,22 +161,13 @@ impl Checks<'_> {
         self.add("config", async { checked }).await?;
         let stored = self.stores(config, serving, other.as_ref(), stuck.is_some());
         let here = async {
-            let daemon = match (&stuck, serving) {
+            let daemon = match (&stuck, &refusal) {
                 (Some(error), _) => reported(error),
-                (None, Some(daemon)) if !daemon.is_own => ok("the system's serves"),
-                (None, _) => {
-                    let is_there =
-                        serving.is_some() || DaemonClient::new(config, paths).is_listening().await;
-                    let start = self.start_hint();
-                    local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own, start)
-                }
-            };
-            let daemon = match serving {
-                Some(serving) => local::with_daemon_version(daemon, &serving.status.version),
-                None => daemon,
+                (None, Some(reason)) => local::refusing_daemon(reason),
+                (None, None) => self.daemon(config, serving, &keys, other.as_ref()).await,
             };
             self.add("daemon", async { daemon }).await?;
-            let is_there = serving.is_some() || stuck.is_some();
+            let is_there = serving.is_some() || stuck.is_some() || refusal.is_some();
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.callers(config).await?;
@@ -183,6 +179,28 @@ impl Checks<'_> {
         let (stored, here, there) = tokio::join!(stored, here, there);
         stored.and(here).and(there)?;
         self.token(config, serving, stuck.is_some()).await
+    }
+
+    /// Describes the daemon, or that none runs. `keys` are those with another value in it than here.
+    async fn daemon(
+        &self,
+        config: &Config,
+        serving: Option<&ServingDaemon>,
+        keys: &[&'static str],
+        other: Option<&OtherOrigin>,
+    ) -> CheckOutcome {
+        let LoadedConfig { config: configured, paths, .. } = self.loaded;
+        let outcome = if serving.is_some_and(|daemon| !daemon.is_own) {
+            ok("the system's serves")
+        } else {
+            let is_there =
+                serving.is_some() || DaemonClient::new(config, paths).is_listening().await;
+            let (own, start) = (&configured.upstream.origin, self.start_hint());
+            local::daemon(is_there, &paths.profile, keys, other, own, start)
+        };
+        let Some(ServingDaemon { status, .. }) = serving else { return outcome };
+        let outcome = local::with_daemon_version(outcome, &status.version);
+        local::with_restart_needed(outcome, &status.restart_needed)
     }
 
     /// Checks the installed service, and the engine of the fleet, if there is one.

@@ -3,7 +3,6 @@
 //! Only where that lets other hosts through: in a shell whose proxy refuses them, git and pip would stop
 //! working.
 
-use crate::admin::client::Error;
 use crate::cli::CliError;
 use crate::cli::daemon_client::{find_daemon, shell_files};
 use crate::cli::globals::GlobalArgs;
@@ -19,13 +18,15 @@ pub(super) fn variables(
 ) -> Result<Vec<(&'static str, String)>, CliError> {
     let LoadedConfig { paths, .. } = globals.load(vec![])?;
     let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
-    let listening = daemon.ok_or(Error::NotRunning)?.status;
+    let listening = daemon.required()?.status;
     let hosts = listening.listening.hosts.iter().map(|host| host.upstream.as_str());
     let origins: Vec<Origin> =
         [listening.upstream.as_str()].into_iter().chain(hosts).filter_map(Origin::parse).collect();
-    let forward = listening.listening.forward_proxy.filter(|forward| forward.tunnels);
-    let forward =
-        forward.ok_or_else(|| failed("the daemon has no forward proxy for all hosts", SETTINGS))?;
+    let forward = match listening.listening.forward_proxy {
+        Some(forward) if forward.tunnels => forward,
+        Some(_) => return Err(failed("the daemon's forward proxy refuses other hosts", TUNNEL)),
+        None => return Err(failed("the daemon has no forward proxy", SETTINGS)),
+    };
     let (state, path, root) = shell_files(&paths);
     let root = root.map_err(|error| {
         let message =
@@ -52,6 +53,10 @@ pub(super) fn variables(
 fn failed(message: &str, hint: &str) -> CliError {
     CliError::message(ExitCode::Failed, message, Some(hint))
 }
+
+/// The line that the daemon's configuration lacks where its forward proxy listens.
+const TUNNEL: &str = "Set `other_hosts = \"tunnel\"` below `[forward_proxy]`, and restart the daemon; or \
+    use `nexudus-proxy run -- COMMAND`.";
 
 /// The lines that the daemon's configuration lacks.
 const SETTINGS: &str = "Set `[forward_proxy]` `listen = \"127.0.0.1:6396\"` and \

@@ -7,7 +7,8 @@ use crate::cli::prompt::PromptError;
 use crate::config::{Origin, UpstreamAuth};
 use crate::credentials::{self, Keychain, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
-use crate::session::{self, Cause};
+use crate::session::{self, Cause, MeError};
+use crate::throttle;
 
 /// Why a login failed. Nothing was stored then, unless the error says so.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,9 @@ pub(super) enum LoginError {
     /// Nexudus cannot be reached.
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
+    /// Nexudus limits the rate of requests.
+    #[error(transparent)]
+    Throttled(#[from] throttle::Error),
     /// Nexudus responds, but does not say whether the login is right.
     #[error("Nexudus gave no clear response")]
     Ambiguous(#[source] Cause),
@@ -98,6 +102,15 @@ pub(super) enum LoginError {
     /// The session file cannot be written.
     #[error("could not keep the session")]
     NotStored(#[source] Cause),
+}
+
+impl From<MeError> for LoginError {
+    fn from(error: MeError) -> Self {
+        match error {
+            MeError::Throttled(error) => Self::Throttled(error),
+            MeError::Unreachable(cause) => Self::Unreachable(cause),
+        }
+    }
 }
 
 impl Problem for LoginError {
@@ -133,6 +146,7 @@ impl Problem for LoginError {
                 .with_hint("Set one at https://spaces.nexudus.com, then log in again."),
             Self::Forbidden(_) => ProblemKind::NoApiAccess.into(),
             Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.with_hint(NETWORK_HINT),
+            Self::Throttled(error) => error.details(),
             Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(
                 "Check the e-mail address and the password, and try again in a few minutes.",
             ),

@@ -33,12 +33,35 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::UnauthorizedCause;
 use crate::telemetry::{ActionFailure, RequestTiming, ResponseInfo};
 
-/// Renders `error`, the commands in its hint for those who use the daemon of `profile`.
-pub(super) fn render_for_profile(profile: &str, error: &Error) -> Response<ProxyBody> {
+/// Renders `error`, the commands in its hint for those who use the daemon of `profile`, and for the named
+/// client that sent the request.
+pub(super) fn render_for_profile(
+    profile: &str,
+    client: Option<&str>,
+    error: &Error,
+) -> Response<ProxyBody> {
     let details = error.details();
-    let hint = details.hint.map(|hint| Cow::Owned(with_profile_flag(&hint, profile)));
+    let hint = details.hint.map(|hint| {
+        let hint = name_request(&hint, client, error);
+        Cow::Owned(with_profile_flag(&hint, profile))
+    });
     render_details(error, &ProblemDetails { hint, ..details })
 }
+
+/// Adds to the command that explains a refusal what it needs beside method and path.
+fn name_request(hint: &str, client: Option<&str>, error: &Error) -> String {
+    let client = client.map(|name| format!(" --client {name}")).unwrap_or_default();
+    let mut command = "";
+    if let Error::Policy(policy::Error::Denied(rule)) = error
+        && rule.starts_with("RUN ")
+    {
+        command = " --command KEY";
+    }
+    hint.replace(EXPLAIN, &format!("{EXPLAIN}{client}{command}"))
+}
+
+/// The command in the hint of [`ProblemKind::RuleDenied`].
+const EXPLAIN: &str = "policy explain METHOD PATH";
 
 /// Renders `error`, which advises no command.
 pub(super) fn render(error: &Error) -> Response<ProxyBody> {

@@ -28,7 +28,9 @@ pub async fn open_connect<B>(
 ) -> (Response<ProxyBody>, Option<OpenConnect>) {
     match proxy.open_connect(request.uri(), request.headers(), true).await {
         Ok(open) => (connected(), Some(open)),
-        Err(error) => (error_response::render_for_profile(profile, &Error::Forward(error)), None),
+        Err(error) => {
+            (error_response::render_for_profile(profile, None, &Error::Forward(error)), None)
+        }
     }
 }
 
@@ -40,7 +42,7 @@ pub async fn send_plain(
     request: Request<Incoming>,
 ) -> Response<ProxyBody> {
     let sent = plain_response(proxy, to, request, true).await;
-    sent.unwrap_or_else(|error| error_response::render_for_profile(profile, &error))
+    sent.unwrap_or_else(|error| error_response::render_for_profile(profile, None, &error))
 }
 
 /// Takes the TLS of an intercepted `CONNECT`, within `timeout`. A client that does not speak TLS, or

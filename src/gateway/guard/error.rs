@@ -28,6 +28,9 @@ pub enum Error {
     /// The request is meant for another host, as after DNS rebinding.
     #[error("the Host header names another host")]
     ForeignHost,
+    /// The request is one to a forward proxy, for another host.
+    #[error("the request is for another host, and this listener is no forward proxy")]
+    NoForwardProxy,
     /// The connection is meant for the upstream, and the request for another host.
     #[error("the Host header names another host than the connection was opened for")]
     MisdirectedHost,
@@ -66,7 +69,9 @@ impl Problem for Error {
             // RFC 6585 §5: the status is also right where a single header is at fault.
             Self::TooManyOptions => ProblemKind::HeadTooLarge,
             Self::TargetTooLong(_) => ProblemKind::TargetTooLong,
-            Self::ForeignHost | Self::MisdirectedHost => ProblemKind::ForeignHost,
+            Self::ForeignHost | Self::NoForwardProxy | Self::MisdirectedHost => {
+                ProblemKind::ForeignHost
+            }
             Self::Browser { .. } | Self::Page => ProblemKind::Browser,
             Self::User(_) => ProblemKind::ForeignUser,
             Self::Method => ProblemKind::MethodNotForwarded,
@@ -82,7 +87,9 @@ impl Problem for Error {
             }
             Self::Browser { headers, .. } => self.kind().with_hint(format!(
                 "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
-                 passes a page's requests on must drop them (docs/tools.md)."
+                 passes a page's requests on must drop them (docs/tools.md). For a page of your own: \
+                 `nexudus-proxy client add NAME --origin URL` makes a key for its origin \
+                 (docs/web-apps.md)."
             )),
             Self::Page => self.kind().with_hint(
                 "Send the key in Nexudus-Proxy-Key or as a bearer token, and leave out /api/token and \
@@ -92,6 +99,11 @@ impl Problem for Error {
             Self::Upgrade(why) if *why == UPGRADE_DISABLED => {
                 self.kind().with_hint("Send it without Upgrade, or set upstream.upgrade.")
             }
+            Self::NoForwardProxy => self.kind().with_hint(
+                "Ask for a path here, such as http://localhost:6398/api/auth/me. A proxy for other \
+                 programs is the listener of `[forward_proxy]`; `nexudus-proxy run -- COMMAND` brings \
+                 one of its own.",
+            ),
             Self::MisdirectedHost => self
                 .kind()
                 .with_hint("Send the request over a connection to the host that it names."),

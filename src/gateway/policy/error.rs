@@ -186,11 +186,16 @@ fn path_hint(path: Option<&str>) -> String {
     )
 }
 
-/// Returns a path of the API whose beginning was left out.
-pub(in crate::gateway) fn path_with_api(path: &str) -> Option<String> {
-    let area = path.strip_prefix('/')?.split('/').next()?;
+/// Returns a path of the API whose beginning was left out: `/api`, or the slash before it.
+pub fn path_with_api(path: &str) -> Option<String> {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    let area = rest.split('/').next()?;
     let is_area = API_AREAS.iter().any(|known| known.eq_ignore_ascii_case(area));
-    is_area.then(|| format!("/api{path}"))
+    let lacks_slash = area.eq_ignore_ascii_case("api") && rest.len() == path.len();
+    if lacks_slash {
+        return Some(format!("/{path}"));
+    }
+    is_area.then(|| format!("/api/{rest}"))
 }
 
 /// The first segments below `/api`, as `docs/nexudus-api.md` has them.

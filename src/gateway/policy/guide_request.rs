@@ -1,6 +1,6 @@
 //! The path at which a client asks what it may do.
 
-use http::request::Parts;
+use http::{Method, Uri};
 
 use super::Error;
 use crate::gateway::path_interpretations::PathInterpretations;
@@ -10,7 +10,11 @@ use crate::gateway::path_interpretations::PathInterpretations;
 /// # Errors
 ///
 /// Another method, or another spelling.
-pub(super) fn is_guide(head: &Parts, path: &PathInterpretations<'_>) -> Result<bool, Error> {
+pub(in crate::gateway) fn is_guide(
+    method: &Method,
+    uri: &Uri,
+    path: &PathInterpretations<'_>,
+) -> Result<bool, Error> {
     let is_near = |path: &str| {
         let path = path.trim_matches('/');
         path.len() == GUIDE_PATH.len() - 1 && path.eq_ignore_ascii_case(&GUIDE_PATH[1..])
@@ -18,7 +22,7 @@ pub(super) fn is_guide(head: &Parts, path: &PathInterpretations<'_>) -> Result<b
     if !path.any(is_near) {
         return Ok(false);
     }
-    match (head.uri.path() == GUIDE_PATH, head.method.as_str()) {
+    match (uri.path() == GUIDE_PATH, method.as_str()) {
         (true, "GET" | "HEAD") => Ok(true),
         (true, _) => Err(Error::GuideMethod),
         (false, _) => Err(Error::GuideSpelling),

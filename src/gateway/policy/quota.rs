@@ -59,27 +59,37 @@ pub(in crate::gateway) async fn wait_counted(pending: Option<PendingCount>) -> R
 impl Allowed {
     /// Returns what the request uses, as far as its head says.
     pub(in crate::gateway) fn use_by_head(&self) -> ClientUse {
-        let method = self.method().as_str();
-        let is_write = !matches!(method, "GET" | "HEAD" | "OPTIONS");
-        ClientUse { is_write, is_delete: method == "DELETE" }
+        use_by_method(self.method().as_str())
     }
 
     /// Returns what the request uses: a command may delete, and by any method.
     pub(in crate::gateway) fn use_by_body(&self, body: &ReplayBody) -> ClientUse {
-        let by_head = self.use_by_head();
         if !self.awaits_command {
-            return by_head;
+            return self.use_by_head();
         }
         let keys = command::keys(&self.head, body).unwrap_or_default();
-        let path = PathInterpretations::new(self.path());
-        let method = self.method().as_str();
-        let deletes = |path: &str| {
-            let mut rules = DELETIONS.commands_ignoring_extensions(method, path).into_iter();
-            rules.any(|rule| keys.iter().any(|key| rule.names_command(key)))
-        };
-        let is_delete = by_head.is_delete || path.any(deletes);
-        ClientUse { is_write: by_head.is_write || is_delete, is_delete }
+        use_of(self.method().as_str(), &PathInterpretations::new(self.path()), &keys)
     }
+}
+
+fn use_by_method(method: &str) -> ClientUse {
+    let is_write = !matches!(method, "GET" | "HEAD" | "OPTIONS");
+    ClientUse { is_write, is_delete: method == "DELETE" }
+}
+
+/// Returns what a request with these commands uses.
+pub(in crate::gateway) fn use_of(
+    method: &str,
+    path: &PathInterpretations<'_>,
+    keys: &[String],
+) -> ClientUse {
+    let by_method = use_by_method(method);
+    let deletes = |path: &str| {
+        let mut rules = DELETIONS.commands_ignoring_extensions(method, path).into_iter();
+        rules.any(|rule| keys.iter().any(|key| rule.names_command(key)))
+    };
+    let is_delete = by_method.is_delete || path.any(deletes);
+    ClientUse { is_write: by_method.is_write || is_delete, is_delete }
 }
 
 /// Says whether the budgets of a client depend on the command of a request.

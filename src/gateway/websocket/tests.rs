@@ -11,7 +11,7 @@ use super::*;
 async fn an_end_that_takes_nothing_times_out_and_one_that_sends_nothing_does_not() {
     let (mut client, mut from) = duplex(64);
     let (mut to, mut host) = duplex(64);
-    let mut way = CopyDirection::new(Bytes::from_static(b"ahead "), PingTo::Host);
+    let mut way = CopyDirection::new(Bytes::from_static(b"ahead "), PingTo::Host, limits());
     let begun = Instant::now();
 
     let (taken, ended) = tokio::join!(
@@ -39,7 +39,7 @@ async fn a_long_copy_lets_other_tasks_run() {
     let (mut client, mut from) = duplex(8 << 20);
     let (mut to, _host) = duplex(8 << 20);
     client.write_all(&[0; 4 << 20]).await.unwrap();
-    let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
+    let mut way = CopyDirection::new(Bytes::new(), PingTo::Host, limits());
 
     let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
 
@@ -52,7 +52,7 @@ async fn a_long_copy_lets_other_tasks_run() {
 async fn a_ping_waits_for_the_end_of_a_frame() {
     let (mut client, mut from) = duplex(64);
     let (mut to, mut host) = duplex(64);
-    let mut way = CopyDirection::new(Bytes::from_static(b"\x81\x02h"), PingTo::Client);
+    let mut way = CopyDirection::new(Bytes::from_static(b"\x81\x02h"), PingTo::Client, limits());
     way.ping = Ping::Due;
     let mut copied = async |way: &mut CopyDirection, count: usize| {
         poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
@@ -97,7 +97,7 @@ async fn a_slow_end_gets_all_bytes() {
     let (mut to, mut host) = duplex(8);
     client.write_all(&[7; 100]).await.unwrap();
     drop(client);
-    let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
+    let mut way = CopyDirection::new(Bytes::new(), PingTo::Host, limits());
 
     let (taken, ended) = tokio::join!(
         async {
@@ -124,8 +124,8 @@ async fn copied(
 ) -> (io::Result<()>, Duration) {
     let (client_end, mut from) = duplex(64);
     let (mut to, host_end) = duplex(64);
-    let mut up = CopyDirection::new(Bytes::new(), PingTo::Host);
-    let mut down = CopyDirection::new(Bytes::new(), PingTo::Client);
+    let mut up = CopyDirection::new(Bytes::new(), PingTo::Host, limits());
+    let mut down = CopyDirection::new(Bytes::new(), PingTo::Client, limits());
     let begun = Instant::now();
     let ends = async { tokio::join!(client(client_end), host(host_end)) };
     let copying = copy(&mut from, &mut to, (&mut up, &mut down), |_| ());
@@ -185,3 +185,14 @@ async fn ends_that_answer_pings_and_say_nothing_else_stay_for_hours() {
 
     assert!(ended.is_err(), "{ended:?}");
 }
+
+fn limits() -> SilenceLimits {
+    SilenceLimits::new(BODY_IDLE)
+}
+
+/// The default.
+const BODY_IDLE: Duration = Duration::from_secs(60);
+
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
 //! The messages between the process of a `run` and the two stages of its isolation.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,15 @@ pub(in crate::run) struct Protected {
     pub(super) hidden: Vec<PathBuf>,
     /// Files that can be read and not written.
     pub(super) read_only: Vec<PathBuf>,
+}
+
+impl Protected {
+    /// Says whether the command does not see what is in this directory.
+    pub(in crate::run) fn covers(&self, directory: &Path) -> bool {
+        let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let directory = resolved(directory);
+        self.own.iter().chain(&self.hidden).any(|it| directory.starts_with(resolved(it)))
+    }
 }
 
 /// The result of a stage.

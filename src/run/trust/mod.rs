@@ -32,10 +32,9 @@ pub(super) struct TrustFiles {
 impl TrustFiles {
     /// Writes the files of a `run`, into a directory that ends with this value. `root` is the
     /// authority's, in PEM; `proxy_port` is that of our forward proxy, and `origins` are those that it
-    /// answers itself. Without a directory for temporary files, as in a bare container, the state
-    /// directory has room for them.
+    /// answers itself. The first of `places` that takes a directory has them.
     pub(super) fn temporary(
-        state: &Path,
+        places: &[PathBuf],
         root: &str,
         proxy_port: u16,
         origins: &[Origin],
@@ -43,8 +42,9 @@ impl TrustFiles {
         let only_owner = Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
         builder.prefix("nexudus-run-").permissions(only_owner);
-        let temporary =
-            builder.tempdir().or_else(|error| builder.tempdir_in(state).map_err(|_| error))?;
+        let mut made = places.iter().map(|place| builder.tempdir_in(place));
+        let first = made.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+        let temporary = first.or_else(|error| made.find_map(Result::ok).ok_or(error))?;
         let directory = temporary.path().to_owned();
         Self { directory, _temporary: Some(temporary) }.write(root, proxy_port, origins)
     }

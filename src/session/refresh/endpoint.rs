@@ -12,7 +12,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use zeroize::Zeroizing;
 
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
@@ -191,25 +190,6 @@ impl HttpIssuer {
         self.send(request, (Method::GET, PROBE_PATH), !is_login).await
     }
 
-    /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
-    ///
-    /// # Errors
-    ///
-    /// When no response comes within 30 s.
-    pub async fn me(
-        &self,
-        bearer: &HeaderValue,
-    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
-        let lost = || Cause::new("Nexudus did not say who is logged in");
-        let request = async {
-            let response = self.request_me(bearer).await.map_err(|_| lost())?;
-            let status = response.status();
-            Ok((status, response_body::read(response).await.map_err(|_| lost())?))
-        };
-        let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
-        tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
-    }
-
     /// Asks the API for one record: whether it answers, if it says so.
     pub(in crate::session) async fn api_answers(&self, bearer: &HeaderValue) -> Option<bool> {
         let request =
@@ -376,7 +356,7 @@ const DEFAULT_PORT: u16 = 443;
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the name of the logged-in user.
-const ME_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ME_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

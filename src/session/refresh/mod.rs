@@ -5,6 +5,7 @@ pub(crate) mod context;
 pub mod endpoint;
 pub(crate) mod login_attempts;
 pub(crate) mod loop_detection;
+pub(crate) mod me;
 pub(crate) mod permission_cache;
 pub(crate) mod probe;
 mod response_body;

@@ -94,17 +94,7 @@ impl SealedFile {
     }
 
     fn read_from(&self, path: PathBuf) -> Result<Option<StoredSession>, Error> {
-        let io = |source| Error::Io { path: path.clone(), source };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(error)),
-        };
-        if let Some(mode) = exposed_mode(&file).map_err(io)? {
-            return Err(Error::Exposed { path, mode });
-        }
-        let mut envelope = Vec::new();
-        file.take(MAX_FILE_SIZE).read_to_end(&mut envelope).map_err(io)?;
+        let Some(envelope) = read_private(&path, MAX_FILE_SIZE)? else { return Ok(None) };
         let sealed = |why| Error::Sealed { path: path.clone(), why };
         let Envelope { clear, sealed: rest, header } =
             Envelope::parse(&envelope, Purpose::Session).map_err(sealed)?;
@@ -241,6 +231,22 @@ pub(crate) fn remove_all(directory: &Path) -> io::Result<()> {
         }
     }
     secure_fs::fsync_dir(directory)
+}
+
+/// Reads a file that no other user may read, and at most `limit` bytes of it; `None` when there is none.
+fn read_private(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    if let Some(mode) = exposed_mode(&file).map_err(io)? {
+        return Err(Error::Exposed { path: path.to_owned(), mode });
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
 }
 
 /// Returns the permission bits if users other than the owner have any.

@@ -1,4 +1,4 @@
-//! What changes where several machines keep one pace: windows come from elsewhere, and the history of this
+//! The budget of one of several machines that keep one pace: windows come from elsewhere, and the history of this
 //! machine is only a part of what Nexudus has counted.
 
 use std::time::Duration;

@@ -173,12 +173,7 @@ fn every_call(me: Incarnation, lease: Fence, stored: &Stored) -> [Call; 10] {
         Call::Release { me: me.clone(), lease, keeps_lease: false, ends: Some(lease) },
         Call::Pace {
             me: me.clone(),
-            lanes: vec![LaneAsk {
-                lane: "reads".to_owned(),
-                wants: 5,
-                pause: Duration::from_millis(1),
-                windows: Windows::from_text("1 9/100,9/60000"),
-            }],
+            lanes: vec![throttled_lane()],
             horizon: Duration::from_millis(500),
         },
         Call::Count {
@@ -194,6 +189,15 @@ fn every_call(me: Incarnation, lease: Fence, stored: &Stored) -> [Call; 10] {
         Call::ReadSet,
         Call::Leave { me },
     ]
+}
+
+fn throttled_lane() -> LaneAsk {
+    LaneAsk {
+        lane: "reads".to_owned(),
+        wants: 5,
+        pause: Duration::from_millis(1),
+        windows: Windows::from_text("1 9/100,9/60000"),
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,11 @@
 //! The file of a member of a fleet, beside the session and under a key of its own.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{Error, SealedFile, exposed_mode};
+use super::{Error, SealedFile, read_private};
 use crate::credentials::sealing::binding::{Binding, Envelope, name_for_origin};
 use crate::credentials::sealing::crypto::{self, Purpose, SealingKey};
 use crate::secure_fs;
@@ -19,22 +18,12 @@ impl SealedFile {
     /// As [`SealedFile::read`].
     pub(crate) fn read_member(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let path = member_path(&self.directory, &self.binding);
-        let io = |source| Error::Io { path: path.clone(), source };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(error)),
-        };
-        if let Some(mode) = exposed_mode(&file).map_err(io)? {
-            return Err(Error::Exposed { path, mode });
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_MEMBER_SIZE).read_to_end(&mut bytes).map_err(io)?;
+        let Some(bytes) = read_private(&path, MAX_MEMBER_SIZE)? else { return Ok(None) };
         let sealed = |why| Error::Sealed { path: path.clone(), why };
         let envelope = Envelope::parse(&bytes, Purpose::Member).map_err(sealed)?;
         let foreign = |why| Error::Foreign { path: path.clone(), why };
         self.binding.verify(envelope.header.as_ref()).map_err(foreign)?;
-        let key = self.member_key().map_err(io)?;
+        let key = self.member_key().map_err(|source| Error::Io { path: path.clone(), source })?;
         key.open(envelope.clear, envelope.sealed).map(Some).map_err(sealed)
     }
 
