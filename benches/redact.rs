@@ -33,15 +33,17 @@ fn main() {
         Case::new("six, with --resolve", &resolving, "/api/spaces/coworkers", &coworkers, None),
         Case::new("six, --redact=all", &all, "/api/spaces/coworkers", &coworkers, None),
     ];
-    let mut tokens = vec![];
+    let (mut tokens, mut records) = (vec![], vec![]);
     for _ in 0..ROUNDS {
         cases.iter_mut().for_each(Case::round);
         tokens.push(token_time(&vault));
+        records.push(record_time(&table));
     }
     for case in &mut cases {
         case.print();
     }
     println!("one token               {:>6.0} ns", median(&mut tokens));
+    println!("one record, by itself   {:>6.0} ns", median(&mut records));
 }
 
 /// A list and the client that reads it.
@@ -109,6 +111,21 @@ fn token_time(vault: &TokenVault) -> f64 {
         black_box(&out);
     }
     (cpu_nanos() - begin) / f64::from(TOKENS)
+}
+
+/// Returns the nanoseconds of a response with one record.
+fn record_time(redaction: &Arc<Redaction>) -> f64 {
+    const RESPONSES: u32 = 1_000;
+    let text = coworker(1);
+    let begin = cpu_nanos();
+    for _ in 0..RESPONSES {
+        let kind = redaction.record_kind("/api/spaces/coworkers/1").unwrap();
+        let (mut rewriter, mut out) = (redaction.rewriter(kind, false), Vec::new());
+        rewriter.write(text.as_bytes(), &mut out).unwrap();
+        rewriter.finish(&mut out).unwrap();
+        black_box(&out);
+    }
+    (cpu_nanos() - begin) / f64::from(RESPONSES)
 }
 
 fn list(record: fn(usize) -> String) -> String {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use super::category::Category;
+use super::decisions::Decisions;
 use super::entity::{self, Entity};
 use super::names::{Treatment, by_name, normalize};
 use super::tables;
@@ -18,6 +19,7 @@ pub struct FieldRules {
     kept: Vec<FieldName>,
     /// The records of `kept` that no table names, by the segments of their collections.
     kept_records: HashMap<String, Entity>,
+    decisions: Decisions,
 }
 
 /// `Coworker.Notes`, or `Notes` of any record.
@@ -51,7 +53,12 @@ impl FieldRules {
         // A record that no table names may be one that is misspelt: its field is hidden in every
         // record.
         let hidden = fields.iter().map(|text| FieldName::parse(text, |_| None)).collect();
-        Self { hidden, kept, kept_records }
+        Self { hidden, kept, kept_records, decisions: Decisions::default() }
+    }
+
+    /// Returns what was decided under these rules.
+    pub(super) fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// Returns the entity of a segment where fields are kept by their records.

@@ -10,6 +10,7 @@
 
 mod category;
 mod dates;
+mod decisions;
 mod decoded_text;
 mod emails;
 mod entities;

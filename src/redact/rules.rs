@@ -77,32 +77,23 @@ impl Rules for ResponseRules {
     }
 
     fn member(&mut self, parent: Scope, key: &str) -> Scope {
-        let name = names::normalize(key);
-        let entity = Entity::try_from(parent.context & ENTITY).unwrap_or(entity::UNKNOWN);
-        let context = u16::from(entity);
-        if self.hides_all() && self.keeps(entity, &name) {
-            return Scope { action: Action::Keep, context };
+        // What a path to several kinds of records hides is decided for that path alone.
+        if u16::from(entity::SEVERAL) == parent.context & ENTITY {
+            return self.decide(parent, key);
         }
-        let hidden = |action: fn(u8) -> Action, category: Category, flags| Scope {
-            action: action(category.index()),
-            context: context | flags,
-        };
-        match self.treatment(entity, &name) {
-            Treatment::Hide(category) => hidden(Action::Replace, category, 0),
-            Treatment::HideText(category) => hidden(Action::Replace, category, KEEPS_NUMBER),
-            Treatment::Person => hidden(Action::Replace, Category::Name, PERSON),
-            Treatment::Json if self.hides_all() => hidden(Action::Replace, Category::Bio, 0),
-            Treatment::Json => hidden(Action::Embedded, Category::Bio, PERSON),
-            Treatment::Drop => Scope { action: Action::Null, context },
-            Treatment::Open => self.open_member(parent, &name, entity),
+        let (mode, decisions) = (self.redaction.mode, self.redaction.fields.decisions());
+        if let Some(scope) = decisions.get(mode, parent, key) {
+            return scope;
         }
+        let scope = self.decide(parent, key);
+        if is_name(key) {
+            decisions.put(mode, parent, key, scope);
+        }
+        scope
     }
 
     fn rename(&mut self, _: Scope, key: &str, out: &mut String) -> bool {
-        let is_name = key.len() <= MAX_NAME
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$-".contains(&byte))
-            && key.bytes().filter(u8::is_ascii_digit).count() < MIN_PHONE_DIGITS;
-        if is_name {
+        if is_name(key) {
             return false;
         }
         if self.hides_all() {
@@ -175,6 +166,29 @@ impl Rules for ResponseRules {
 }
 
 impl ResponseRules {
+    /// Returns the scope of a member, by all rules.
+    fn decide(&self, parent: Scope, key: &str) -> Scope {
+        let name = names::normalize(key);
+        let entity = Entity::try_from(parent.context & ENTITY).unwrap_or(entity::UNKNOWN);
+        let context = u16::from(entity);
+        if self.hides_all() && self.keeps(entity, &name) {
+            return Scope { action: Action::Keep, context };
+        }
+        let hidden = |action: fn(u8) -> Action, category: Category, flags| Scope {
+            action: action(category.index()),
+            context: context | flags,
+        };
+        match self.treatment(entity, &name) {
+            Treatment::Hide(category) => hidden(Action::Replace, category, 0),
+            Treatment::HideText(category) => hidden(Action::Replace, category, KEEPS_NUMBER),
+            Treatment::Person => hidden(Action::Replace, Category::Name, PERSON),
+            Treatment::Json if self.hides_all() => hidden(Action::Replace, Category::Bio, 0),
+            Treatment::Json => hidden(Action::Embedded, Category::Bio, PERSON),
+            Treatment::Drop => Scope { action: Action::Null, context },
+            Treatment::Open => self.open_member(parent, &name, entity),
+        }
+    }
+
     /// Returns the scope of a member that no rule is about by its name: below a hidden value it is
     /// hidden too.
     fn open_member(&self, parent: Scope, name: &str, entity: Entity) -> Scope {
@@ -199,6 +213,13 @@ impl ResponseRules {
             }
         }
     }
+}
+
+/// Says whether a key is the name of a field, and no value.
+fn is_name(key: &str) -> bool {
+    key.len() <= MAX_NAME
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$-".contains(&byte))
+        && key.bytes().filter(u8::is_ascii_digit).count() < MIN_PHONE_DIGITS
 }
 
 fn is_id_name(name: &str) -> bool {

@@ -341,3 +341,14 @@ fn a_path_that_names_several_records_hides_what_each_of_them_hides() {
     assert_eq!(rewrite(&all, "/api/spaces/resources", &kept), kept);
     assert_ne!(rewrite(&all, "/api/spaces/coworkers/5/resources", &kept), kept);
 }
+
+#[test]
+fn a_path_to_several_kinds_of_records_shares_no_decision() {
+    let redaction = redaction(RedactMode::Table, false);
+    let text = r#"[{"TariffName":"Hot desk"}]"#;
+    let shows = |path: &str| rewrite(&redaction, path, text).contains("Hot desk");
+    for _ in 0..2 {
+        assert!(shows("/api/visitors/1/bookingvisitors") && shows("/api/visitors"));
+        assert!(!shows("/api/coworkers/1/visitors") && !shows("/api/coworkers"));
+    }
+}
