@@ -109,7 +109,6 @@ async fn clear(
         daemon_knows,
         files,
     };
-    let none = LogoutResult::default;
     let (result, daemon_knows, _lock, files) = match reply {
         Ok(DaemonReply::Daemon(result, socket))
             if sockets.first() != Some(&socket) || globals.system =>
@@ -119,11 +118,11 @@ async fn clear(
             return Ok(outcome(result, true, None));
         }
         Ok(DaemonReply::Daemon(result, _)) => (result, true, None, None),
-        Ok(DaemonReply::NotRunning(lock, reason)) => (none(), true, lock, Some(reason)),
-        Ok(DaemonReply::NoProfile(reason)) => (none(), true, None, Some(reason)),
+        Ok(DaemonReply::NotRunning(lock, reason)) => (<_>::default(), true, lock, Some(reason)),
+        Ok(DaemonReply::NoProfile(reason)) => (<_>::default(), true, None, Some(reason)),
         Err(error) => {
             let is_told = is_told(error, print)?;
-            (none(), is_told, None, is_told.then_some(FilesReason::NoDaemon))
+            (<_>::default(), is_told, None, is_told.then_some(FilesReason::NoDaemon))
         }
     };
     if files.is_some() {
