@@ -105,12 +105,12 @@ mod tests {
 
     /// Throttles a request and lets the probe pass.
     fn throttle(budget: &mut Budget, at: u64, retry_after: u64) {
+        let probe = at + retry_after * 1_000 + 10;
         let retry_after = Some(Duration::from_secs(retry_after));
         budget.record_sent(at, true, ms(at));
         let (sent, template) = (ms(at), "/a");
         let signal = ThrottleSignal { number: at, sent, template, retry_after, jitter: 0 };
         budget.record_throttle(&signal, ms(at + 1));
-        let probe = at + retry_after.unwrap().as_millis() as u64 + 10;
         budget.record_sent(probe, true, ms(probe));
         budget.record_response(probe, ms(probe + 1));
     }
