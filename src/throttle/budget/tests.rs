@@ -160,13 +160,9 @@ fn freed(latencies: impl Iterator<Item = (u64, u128)>) -> Vec<(u64, u128)> {
         let sent = number * 1_000;
         budget.record_sent(number, true, ms(sent));
         budget.record_response(number, ms(sent + took));
-        match budget.next_send(ms(sent + took)) {
-            NextSend::At(time) => (took, (time - ms(sent)).as_millis()),
-            other @ (NextSend::Now
-            | NextSend::AfterProbe(_)
-            | NextSend::InTurn(_)
-            | NextSend::AfterSlots(_)) => panic!("{other:?}"),
-        }
+        let next = budget.next_send(ms(sent + took));
+        let NextSend::At(time) = next else { panic!("{next:?}") };
+        (took, (time - ms(sent)).as_millis())
     };
     (1..).zip(latencies).map(freed).collect()
 }
