@@ -46,11 +46,9 @@ impl<I: Issuer> TokenFetch<I> {
             Some(client_id) => client_id,
             None => self.client_id(&login.email).await,
         };
-        self.record_attempt({
-            let (login, code) = (login.clone(), code.clone());
-            move |attempts| attempts.record_start(&login, &code, now)
-        })
-        .await;
+        let offered = (login.clone(), code.clone());
+        self.record_attempt(move |attempts| attempts.record_start(&offered.0, &offered.1, now))
+            .await;
         (context.on_step)(FetchStep::AttemptRecorded);
         let grant = Grant::password(&login, &code);
         let reason = match self.issue(&grant, &client_id).await {
