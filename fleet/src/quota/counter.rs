@@ -110,7 +110,9 @@ impl Counter {
         let back = (!answer.left.is_zero()).then(|| asked + answer.left);
         // Counted from before the call: never later than the engine's.
         self.ends = if is_rate { Some(asked + horizon * 2) } else { back };
-        let is_spent = answer.granted == 0 && wants > 0;
+        // Of a rate there is a unit at once, and another member has drawn it: the next call may bring one.
+        let is_drawn = is_rate && answer.left.is_zero();
+        let is_spent = answer.granted == 0 && wants > 0 && !is_drawn;
         let again = asked + timing.poll;
         self.spent = is_spent.then(|| {
             let until = back.map_or(again, |back| back.min(again));

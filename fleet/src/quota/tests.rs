@@ -138,6 +138,20 @@ fn a_member_that_is_cut_off_has_its_part_of_a_rate() {
 }
 
 #[test]
+fn a_unit_of_a_rate_that_another_member_has_drawn_is_asked_for_again() {
+    let rate = Allowance::Rate { most: 4, per: ms(60_000) };
+    let mut quotas = Quotas::default();
+    assert_eq!(take(&mut quotas, rate, 0), Verdict::Ask);
+    assert_eq!(asks(&mut quotas)[0].wants, 1);
+    answer(&mut quotas, 0, 0, 0, 0);
+    assert_eq!(take(&mut quotas, rate, 10), Verdict::Ask);
+
+    assert_eq!(asks(&mut quotas)[0].wants, 1);
+    answer(&mut quotas, 0, 0, 15_000, 10);
+    assert_eq!(take(&mut quotas, rate, 20), Verdict::Spent(Some(ms(15_010))));
+}
+
+#[test]
 fn a_counter_that_is_removed_leaves_the_engine_too() {
     let mut quotas = Quotas::default();
     take(&mut quotas, DAY, 0);

@@ -40,7 +40,7 @@ impl Client {
         let (counters, mut call) = (self.counters(of), call);
         for _ in 0..MAX_CALLS {
             if !shared.wait(call).await {
-                break;
+                return Err(QuotaError::Apart);
             }
             match shared.take(&counters, uses) {
                 Ok(()) => return Ok(()),
@@ -48,7 +48,8 @@ impl Client {
                 Err((index, refusal)) => return Err(self.refused(&counters[index], refusal)),
             }
         }
-        Err(QuotaError::Apart)
+        // Other requests and machines have drawn what each call brought.
+        Err(QuotaError::Rate(NEXT_CALL))
     }
 
     fn refused(&self, counter: &SharedCounter, refusal: CountRefusal) -> QuotaError {
@@ -132,3 +133,6 @@ impl ByteMeter {
 
 /// Most calls that one request waits for: others may take what each of them brings.
 const MAX_CALLS: usize = 4;
+
+/// When to try again after that.
+const NEXT_CALL: Duration = Duration::from_secs(1);
