@@ -11,8 +11,9 @@ trap 'rm -rf "$scratch"' EXIT
 # Names of different length: a path in a binary would also move what stands behind it.
 for directory in "$scratch/one" "$scratch/another-place"; do
   git clone --quiet --no-hardlinks . "$directory"
-  mkdir -p "$directory/target"
-  ln -s "$tools" "$directory/target/tools"
+  mkdir -p "$directory/target/tools"
+  # Not a link: the tools' path differs too between two machines.
+  cp -r "$tools/bin" "$directory/target/tools/"
   "$directory/packaging/dist.sh" "$@"
 done
 cd "$scratch"

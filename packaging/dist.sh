@@ -32,6 +32,8 @@ out=$PWD/dist
 # Cargo.toml names the files below it.
 stage=$PWD/target/dist/stage
 export PATH=$PWD/target/tools/bin:$PATH
+# shellcheck source=packaging/auditable.sh disable=SC1091
+. packaging/auditable.sh
 mkdir -p "$out" "$stage"
 
 # Maps this machine's paths away, in Rust and in AWS-LC's C.
@@ -53,7 +55,7 @@ esac
 say() { printf '== %-40s %4ss\n' "$1" "$SECONDS" >&2; }
 
 gnu() {
-  CARGO_TARGET_DIR=target/dist/gnu cargo auditable build --quiet --release --locked --offline \
+  CARGO_TARGET_DIR=target/dist/gnu cargo build --quiet --release --locked --offline \
     --package nexudus-proxy
   install -m755 target/dist/gnu/release/nexudus-proxy "$stage/nexudus-proxy"
   say "glibc binary"

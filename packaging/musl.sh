@@ -11,14 +11,18 @@ flags=(--quiet --release --locked --offline --package nexudus-proxy --target "$t
 
 if rustup target list --installed 2>/dev/null | grep -qx "$target"; then
   export CARGO_TARGET_DIR=target/dist/musl
-  cargo auditable build "${flags[@]}"
+  build=(cargo build)
 else
   # shellcheck source=scripts/toolchain.sh disable=SC1091
   . scripts/toolchain.sh
   export CARGO_TARGET_DIR=$PWD/target/dist/musl
   # shellcheck disable=SC2154 # `work` is set there
   export RUSTFLAGS="-C link-self-contained=no --remap-path-prefix=$work=/toolchain ${RUSTFLAGS:-}"
-  # Not `cargo auditable`: that is rustup's cargo, and says so to what it starts.
-  cargo-auditable auditable zigbuild "${flags[@]}" -Zbuild-std=std,panic_abort
+  # Not `cargo zigbuild`: that is rustup's cargo, and says so to what it starts.
+  build=(cargo-zigbuild zigbuild "-Zbuild-std=std,panic_abort")
 fi
+# After the toolchain, which knows no wrapper.
+# shellcheck source=packaging/auditable.sh disable=SC1091
+. packaging/auditable.sh
+"${build[@]}" "${flags[@]}"
 install -m755 "$CARGO_TARGET_DIR/$target/release/nexudus-proxy" "$file"

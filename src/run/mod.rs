@@ -159,11 +159,7 @@ pub async fn run(
     // Ends with the command.
     let mut orphans = JoinSet::new();
     orphans.spawn(children::reap_orphans());
-    let leader = Arc::new(if is_system {
-        ProfileLeader::of_system(config, paths)
-    } else {
-        ProfileLeader::new(config, paths)
-    });
+    let leader = Arc::new(find_leader(config, paths, is_system).await?);
     let (mut client, mut started) = (None, None);
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
@@ -196,6 +192,19 @@ pub async fn run(
         started.map(|started| started.proxy.traffic().counts()).unwrap_or_default();
     let exit_code = command::exit_code(status?);
     Ok(RunSummary { exit_code, requests, others, failed_handshakes })
+}
+
+async fn find_leader(
+    config: &Config,
+    paths: &Paths,
+    is_system: bool,
+) -> Result<ProfileLeader, Error> {
+    if !is_system {
+        return Ok(ProfileLeader::new(config, paths));
+    }
+    // Whether that daemon runs is told by the socket for commands.
+    admin::AdminClient::find(&[paths.admin_socket()]).await?;
+    Ok(ProfileLeader::of_system(config, paths))
 }
 
 /// The inputs to the start of a command.

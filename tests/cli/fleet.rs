@@ -14,7 +14,7 @@ fn what_a_fleet_cannot_keep_is_refused_with_a_way_out() {
         ("NEXUDUS_PROXY_FLEET_ENGINE", "redis://engine.example", "without TLS"),
         ("NEXUDUS_PROXY_FLEET_ENGINE", "rediss://u:marker-x@e.example", "a user or a password"),
         ("NEXUDUS_PROXY_FLEET_SHARE", "[\"clients\"]", "share the session at least"),
-        ("NEXUDUS_PROXY_FLEET_CLIENTS_STALE", "1m", "no revocation could be missed"),
+        ("NEXUDUS_PROXY_FLEET_CLIENTS_STALE", "10s", "every 5 s"),
     ] {
         let mut command = home.command("config check");
         let said = home.transcript(command.env(engine.0, engine.1).env(name, value));

@@ -160,11 +160,12 @@ async fn no_engine_brings_a_revoked_client_back() {
 async fn a_machine_that_is_cut_off_for_long_refuses_keys_and_serves_others() {
     let upstream = upstream().start().unwrap();
     let engine = FleetEngine::start().await;
-    let open = stale_after(sharing(&upstream, &engine, "open"), 60).run().await;
-    let closed = stale_after(sharing(&upstream, &engine, "closed"), 60)
-        .set(|config| config.policy.anonymous = AnonymousAccess::None)
-        .run()
-        .await;
+    let member = |name| {
+        sharing(&upstream, &engine, name).set(|config| config.fleet.clients_stale = secs(60))
+    };
+    let open = member("open").run().await;
+    let closed =
+        member("closed").set(|config| config.policy.anonymous = AnonymousAccess::None).run().await;
     let key = add(&open, "etl", ClientPolicy::default()).await;
     let here =
         ClientChange::Add { name: "run-1".to_owned(), limits: ClientPolicy::default(), here: true };
@@ -177,6 +178,8 @@ async fn a_machine_that_is_cut_off_for_long_refuses_keys_and_serves_others() {
     let port = engine.stop();
     for daemon in [&open, &closed] {
         assert_eq!(get(daemon, &key).await, 200, "not at once");
+    }
+    for daemon in [&open, &closed] {
         until("the key is refused", async || get(daemon, &key).await == 403).await;
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use nexudus_proxy::admin::api::FleetStatus;
-use nexudus_proxy::clients::{self, Budget, Budgets, ClientPolicy};
+use nexudus_proxy::admin::api::{ClientChanged, FleetStatus};
+use nexudus_proxy::clients::{self, Budget, Budgets, ClientChange, ClientPolicy};
 use nexudus_proxy::config::{Config, EngineUrl, FleetShare, Rate};
 use nexudus_proxy::session::SessionState;
 use nexudus_simulator::{Scope, Simulator};
@@ -18,6 +18,7 @@ use crate::support::{
 };
 
 #[tokio::test]
+#[ignore = "takes half a minute of real time; make test runs it"]
 async fn two_machines_stay_within_one_limit_and_ask_the_engine_twice_a_second_at_most() {
     let upstream = throttled(LIMIT, 5_000);
     let engine = FleetEngine::start().await;
@@ -26,7 +27,7 @@ async fn two_machines_stay_within_one_limit_and_ask_the_engine_twice_a_second_at
     assert_eq!(second.status("/api/auth/me").await, 200);
 
     // One of them is throttled, and learns what the other then knows.
-    let told = "pace       reads: 10/5s, paced by the fleet";
+    let told = "/5s, paced by the fleet";
     let learned = async {
         while !other.run_to_end("fleet status").await.1.contains(told) {
             load(&first, LIMIT + 2, Duration::ZERO).await;
@@ -50,7 +51,7 @@ async fn two_machines_stay_within_one_limit_and_ask_the_engine_twice_a_second_at
     assert!(calls as f64 / elapsed / 2.0 <= 2.0, "{calls} calls in {elapsed} s");
     assert!(calls > 10, "the engine is not asked: {calls}");
     let status = one.run_to_end("status").await.1;
-    assert!(status.contains("10/5s (learned), paced by the fleet"), "{status}");
+    assert!(status.contains("/5s (learned), paced by the fleet"), "{status}");
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn a_pause_that_one_machine_was_told_holds_on_the_other() {
     tokio::join!(asking, other);
 
     let seen = upstream.requests();
-    let throttled = seen.iter().find(|one| one.status == Some(429)).expect("nothing was throttled");
+    let throttled = seen.iter().find(|one| one.status != Some(200)).expect("nothing was throttled");
     let second = seen.iter().find(|one| one.target.ends_with("size=2")).unwrap();
     let waited = second.arrived_ms - throttled.arrived_ms;
     assert!((4_000..=15_000).contains(&waited), "after {waited} ms");
@@ -128,7 +129,7 @@ async fn the_requests_of_one_key_are_counted_on_both_machines_together() {
     let engine = FleetEngine::start().await;
     let (first, second) = two_members(&upstream, &engine).await;
     let limits = ClientPolicy { max_requests: Some(20), ..ClientPolicy::default() };
-    let key = shared_client(&first, &second, limits);
+    let key = shared_client(&first, &second, "bot", limits).await;
 
     let mut codes = BTreeMap::<String, usize>::new();
     for round in 0..30 {
@@ -150,13 +151,17 @@ async fn the_requests_of_one_key_are_counted_on_both_machines_together() {
 async fn budgets_and_rates_of_one_key_are_counted_together() {
     let upstream = upstream().start().unwrap();
     let engine = FleetEngine::start().await;
-    let (first, second) = two_members(&upstream, &engine).await;
+    // A unit of a rate is lost after two calls, which a busy machine must not be late for.
+    let (first, second) = two_members_in(&upstream, &engine, 2).await;
     let budgets = Budgets {
         deletes: Budget::parse_count("3/day"),
         bytes: Budget::parse_bytes("1MiB/day"),
         ..Budgets::default()
     };
-    let key = shared_client(&first, &second, ClientPolicy { budgets, ..ClientPolicy::default() });
+    let key = {
+        let limits = ClientPolicy { budgets, ..ClientPolicy::default() };
+        shared_client(&first, &second, "bot", limits).await
+    };
     let mut codes = vec![];
     for round in 0..5 {
         let member = [&first, &second][round % 2];
@@ -170,7 +175,9 @@ async fn budgets_and_rates_of_one_key_are_counted_together() {
     assert!(budgets.to_string().contains("\"used\":3"), "{budgets}");
 
     let rate = Some(Rate::Fixed { count: 4, per: Duration::from_secs(60) });
-    let key = shared_client(&first, &second, ClientPolicy { rate, ..ClientPolicy::default() });
+    let key =
+        shared_client(&first, &second, "rated", ClientPolicy { rate, ..ClientPolicy::default() })
+            .await;
     let mut codes = vec![];
     for round in 0..8 {
         codes.push(outcome(keyed([&first, &second][round % 2], &key, READ).await).await);
@@ -185,7 +192,7 @@ async fn without_the_engine_a_budget_ends_with_what_is_in_hand_and_nothing_else_
     let engine = FleetEngine::start().await;
     let (first, second) = two_members(&upstream, &engine).await;
     let limits = ClientPolicy { max_requests: Some(3_200), ..ClientPolicy::default() };
-    let key = shared_client(&first, &second, limits);
+    let key = shared_client(&first, &second, "bot", limits).await;
     for _ in 0..40 {
         assert_eq!(keyed(&first, &key, READ).await.status(), 200);
     }
@@ -266,22 +273,44 @@ async fn outcome(answer: Response) -> String {
     }
 }
 
-/// Makes a client that both machines know.
-fn shared_client(first: &Daemon, second: &Daemon, limits: ClientPolicy) -> String {
-    let [from, to] = [first, second].map(|member| member.home().join("state"));
-    let _none = clients::revoke(&from, "bot");
-    let key = clients::add(&from, "bot", limits).unwrap().expose().to_owned();
-    std::fs::copy(from.join("clients.json"), to.join("new")).unwrap();
-    std::fs::rename(to.join("new"), to.join("clients.json")).unwrap();
-    key
+/// Makes a client on one machine, and waits until the other one knows it.
+async fn shared_client(
+    first: &Daemon,
+    second: &Daemon,
+    name: &str,
+    limits: ClientPolicy,
+) -> String {
+    let add = ClientChange::add(name, limits);
+    let added: ClientChanged = first.admin().await.post_json("/v1/clients", &add).await.unwrap();
+    let state = second.home().join("state");
+    let known = async {
+        while !clients::list(&state).unwrap().iter().any(|client| &*client.name == name) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(EVENT_TIMEOUT, known).await.expect("the client is not told");
+    added.key.unwrap()
 }
 
 async fn two_members(upstream: &Simulator, engine: &FleetEngine) -> (Daemon, Daemon) {
+    two_members_in(upstream, engine, 10).await
+}
+
+/// Starts two members whose times are the real ones divided by `divisor`.
+async fn two_members_in(
+    upstream: &Simulator,
+    engine: &FleetEngine,
+    divisor: u32,
+) -> (Daemon, Daemon) {
     let ready =
         |status: &nexudus_proxy::session::SessionStatus| status.state == SessionState::Ready;
-    let first = member(upstream, engine, "first").run().await;
+    let start = async |name| {
+        let member = member(upstream, engine, name);
+        member.set(move |config| config.fleet.timing_divisor = divisor).run().await
+    };
+    let first = start("first").await;
     first.session_until(ready).await;
-    let second = member(upstream, engine, "second").run().await;
+    let second = start("second").await;
     second.session_until(ready).await;
     for one in [&first, &second] {
         status_until(one, |status| status.members.len() == 2).await;

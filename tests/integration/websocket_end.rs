@@ -146,7 +146,6 @@ async fn no_patience_with_requests_ends_a_silent_websocket() {
     let setup = switching(&upstream).set(|config| {
         config.limits.keep_alive = Duration::from_millis(50);
         config.limits.header_timeout = Duration::from_millis(50);
-        config.limits.body_idle = Duration::from_millis(50);
     });
     let daemon = setup.run().await;
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();

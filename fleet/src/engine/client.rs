@@ -70,8 +70,8 @@ struct Link {
     hashes: Vec<String>,
     pushes: Option<mpsc::UnboundedSender<PushInfo>>,
     failures: u32,
-    /// No attempt before.
-    not_before: Option<Instant>,
+    /// No attempt before, and why the last one failed.
+    not_before: Option<(Instant, CallError)>,
 }
 
 impl Engine {
@@ -118,7 +118,7 @@ impl Engine {
         self.reached = match timeout(longest * 2 + GRACE, waited).await {
             Ok(Ok(reached)) => reached,
             Ok(Err(_)) | Err(_) => {
-                self.link.failed();
+                self.link.failed(CallError::Away);
                 return Ok(Reply::Done { is_durable: false });
             }
         };
@@ -245,13 +245,12 @@ impl Link {
         if self.connection.is_some() {
             return Ok(());
         }
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
-            return Err(CallError::Away);
+        if let Some((at, why)) = self.not_before
+            && Instant::now() < at
+        {
+            return Err(why);
         }
-        self.connect().await.map_err(|error| {
-            let is_denied = matches!(error, ConnectError::Denied);
-            if is_denied { CallError::Denied } else { CallError::Away }
-        })
+        self.connect().await.map_err(|error| judge_connect(&error))
     }
 
     async fn connect(&mut self) -> Result<(), ConnectError> {
@@ -275,20 +274,20 @@ impl Link {
                 Ok(())
             }
             Err(error) => {
-                self.failed();
+                self.failed(judge_connect(&error));
                 Err(error)
             }
         }
     }
 
     /// Drops the connection, and spreads the next attempts of many members.
-    fn failed(&mut self) {
+    fn failed(&mut self, why: CallError) {
         let (first, longest) = self.options.timing.retry;
         // One that was open, as after a restart of the engine, is opened again soon.
         let first = if self.connection.take().is_some() { first / 8 } else { first };
         let wait = (first * 2_u32.saturating_pow(self.failures.min(16))).min(longest);
         self.failures += 1;
-        self.not_before = Some(Instant::now() + wait.mul_f64(jitter()));
+        self.not_before = Some((Instant::now() + wait.mul_f64(jitter()), why));
     }
 
     fn judge(&mut self, error: &RedisError) -> CallError {
@@ -296,7 +295,7 @@ impl Link {
             Some("NOPERM" | "NOAUTH" | "WRONGPASS") => CallError::Denied,
             Some("READONLY" | "MASTERDOWN" | "LOADING") => {
                 // Another server may be the primary now.
-                self.failed();
+                self.failed(CallError::Unwritable);
                 CallError::Unwritable
             }
             Some("NOREPLICAS" | "OOM" | "MISCONF" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN") => {
@@ -304,11 +303,15 @@ impl Link {
             }
             Some(_) => CallError::Malformed,
             None => {
-                self.failed();
+                self.failed(CallError::Away);
                 CallError::Away
             }
         }
     }
+}
+
+fn judge_connect(error: &ConnectError) -> CallError {
+    if matches!(error, ConnectError::Denied) { CallError::Denied } else { CallError::Away }
 }
 
 /// Says whether the message of a hint is of `pace.lua`.

@@ -120,7 +120,8 @@ fn a_member_that_is_cut_off_uses_what_it_has_in_hand_and_guesses_nothing() {
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Taken);
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Taken);
     assert_eq!(take(&mut quotas, DAY, 200), Verdict::Uncounted);
-    assert!(!quotas.wants_call(), "nothing is asked for that was refused");
+    let asked = asks(&mut quotas.clone());
+    assert_eq!(asked[0].wants, 2, "as much as was used, and nothing for what was refused");
     quotas.returned();
     assert_eq!(take(&mut quotas, DAY, 300), Verdict::Ask);
 }
