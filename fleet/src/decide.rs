@@ -5,10 +5,10 @@
 //! | the fleet is locked, or logged out | rests |
 //! | a pair in the record that is newer than its own | adopts it |
 //! | its pair is not due | rests until it is |
-//! | a refresh token that was not refused, and another's open intent on it, and time | waits for the owner |
+//! | a refresh token that was not refused, and another's open intent on it, and time, or its request may be out | waits for the owner |
 //! | a refresh token in the record that was not refused | refreshes with it |
 //! | a spare that was not refused, newest first | refreshes with that |
-//! | another's open intent to use the password, and time | waits for the owner |
+//! | another's open intent to use the password, and time, or its request may be out | waits for the owner |
 //! | an epoch, but attempts that are missing or do not open | is blocked: lost attempts count as spent |
 //! | a password that was refused in this epoch, or tried too often | is blocked |
 //! | a password | logs in |
@@ -76,6 +76,9 @@ pub struct OpenIntent {
     pub spends: Option<Spend>,
     /// Whose it is; `None` if it does not open.
     pub by: Option<Incarnation>,
+    /// When no request under it can be out any more, by the boot clock. The engine's own expiry of the
+    /// lease says less: its clock can be set.
+    pub over: Duration,
 }
 
 /// What to do next.
@@ -122,8 +125,8 @@ pub fn decide(view: &View<'_>) -> Decision {
     }
     let best = record.into_iter().chain(newest_first(view)).find(|one| view.can_refresh(*one));
     let spends = best.map_or(Spend::Password, |best| Spend::Refresh(best.generation));
-    if view.now < view.patience && view.is_anothers(spends) {
-        return Decision::Wait(view.patience);
+    if let Some(until) = view.waits_for_others(spends) {
+        return Decision::Wait(until);
     }
     match best {
         Some(best) if record == Some(best) => Decision::Refresh(best.generation),
@@ -184,12 +187,14 @@ impl View<'_> {
             && candidate.generation != dead
     }
 
-    /// Says whether another member may be spending the same thing right now.
-    fn is_anothers(&self, spends: Spend) -> bool {
-        self.intents.iter().any(|intent| {
+    /// Returns until when other members are waited for that may be spending the same thing right now.
+    fn waits_for_others(&self, spends: Spend) -> Option<Duration> {
+        let is_anothers = |intent: &&OpenIntent| {
             let is_same = intent.spends.is_none_or(|other| other == spends);
             is_same && intent.by.as_ref().is_none_or(|by| !self.mine.contains(by))
-        })
+        };
+        let over = self.intents.iter().filter(is_anothers).map(|intent| intent.over).max()?;
+        Some(over.max(self.patience)).filter(|until| self.now < *until)
     }
 }
 

@@ -46,7 +46,8 @@ pub enum What {
     Ended {
         /// The request.
         request: u64,
-        /// Whether the issuer refused it; `None` without an answer.
+        /// Whether the issuer refused it; `None` without an answer, or after one: the member's run
+        /// has ended.
         is_refused: Option<bool>,
     },
     /// The member wrote an intent.
@@ -71,7 +72,14 @@ pub enum What {
     /// The member gave an error to a client, although it had a valid token.
     Failed(MemberId),
     /// A client was revoked, and the engine said so.
-    Revoked(String),
+    Revoked {
+        /// The client.
+        client: String,
+        /// Whether the engine made it durable.
+        is_durable: bool,
+    },
+    /// A failover has lost the revocation of this client: the new primary does not have it.
+    RevocationLost(String),
     /// The member has the revocation of this client on its disk.
     Knows(MemberId, String),
     /// The member served a request of this client.

@@ -19,7 +19,8 @@ fn used_up(generation: u64) -> Candidate {
 }
 
 fn intent(spends: Spend, by: &str) -> OpenIntent {
-    OpenIntent { fence: fence(90), spends: Some(spends), by: Some(Incarnation::named(by)) }
+    let (by, over) = (Some(Incarnation::named(by)), Duration::ZERO);
+    OpenIntent { fence: fence(90), spends: Some(spends), by, over }
 }
 
 /// A login of epoch 10 whose pair of generation 20 is due and has a refresh token.
@@ -106,11 +107,16 @@ fn another_members_open_intent_is_waited_for_until_patience_ends() {
     let others = [intent(Spend::Refresh(fence(20)), "other")];
     case().intents(&others).is(Decision::Wait(LATE));
     case().intents(&others).with(|view| view.now = LATE).is(Decision::Refresh(fence(20)));
+    // Its request may be out, whatever time the engine thinks that it is.
+    let over = LATE + Duration::from_secs(60);
+    let fresh = [OpenIntent { over, ..others[0].clone() }];
+    case().intents(&fresh).with(|view| view.now = LATE).is(Decision::Wait(over));
+    case().intents(&fresh).with(|view| view.now = over).is(Decision::Refresh(fence(20)));
 }
 
 #[test]
 fn an_intent_that_does_not_open_is_waited_for() {
-    let damaged = OpenIntent { fence: fence(90), spends: None, by: None };
+    let damaged = OpenIntent { spends: None, by: None, ..intent(Spend::Password, "") };
     case().intents(&[damaged]).is(Decision::Wait(LATE));
 }
 

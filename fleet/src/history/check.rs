@@ -28,7 +28,8 @@ struct State {
     posts: Vec<Post>,
     /// By fence and member: after a loss of the engine a fence can be drawn twice.
     intents: BTreeMap<(Fence, MemberId), Written>,
-    resolved: BTreeSet<Fence>,
+    /// When the outcome of each intent was written down.
+    resolved: BTreeMap<Fence, Duration>,
     epochs: BTreeMap<MemberId, Fence>,
     revoked: BTreeMap<String, Revocation>,
     /// Epochs whose password was refused.
@@ -39,6 +40,8 @@ struct State {
     back: BTreeMap<MemberId, Duration>,
     /// When each member was last cut off or down.
     apart: BTreeMap<MemberId, Duration>,
+    /// When the engine was last emptied or restored.
+    engine_lost: Option<Duration>,
     tried_apart: BTreeSet<(MemberId, Fence)>,
     healed: bool,
     holds: BTreeMap<MemberId, Option<String>>,
@@ -63,8 +66,12 @@ struct Refusal {
 struct Revocation {
     /// `None` while the engine has lost it and every member that knows of it is away.
     since: Option<Duration>,
+    /// A member that knows of it is back, and had no time yet to tell the engine.
+    is_untold: bool,
     known: BTreeSet<MemberId>,
     lost: Option<Duration>,
+    /// The engine has said that no failover loses it.
+    is_durable: bool,
 }
 
 struct Post {
@@ -76,7 +83,23 @@ struct Post {
     is_open: bool,
     /// The token was dead before: this request spent nothing.
     is_refused: bool,
+    /// The run of the member that was told has ended.
+    is_forgotten: bool,
     ended: Option<Duration>,
+}
+
+impl Revocation {
+    fn is_known(&self, connected: &BTreeSet<MemberId>) -> bool {
+        self.known.iter().any(|member| connected.contains(member))
+    }
+
+    /// The engine does not have it any more; a connected member that knows of it writes it again.
+    fn lose(&mut self, at: Duration, connected: &BTreeSet<MemberId>) {
+        self.lost = Some(at);
+        if !self.is_known(connected) {
+            self.since = None;
+        }
+    }
 }
 
 impl Check<'_> {
@@ -93,7 +116,7 @@ impl Check<'_> {
                 self.state.intents.insert((*fence, *member), written);
             }
             What::EngineLost => self.engine_lost(at),
-            What::Resolved(fence) => drop(self.state.resolved.insert(*fence)),
+            What::Resolved(fence) => drop(self.state.resolved.entry(*fence).or_insert(at)),
             What::SawEpoch(member, epoch) => {
                 self.state.epochs.entry(*member).or_default().raise(*epoch);
             }
@@ -101,10 +124,17 @@ impl Check<'_> {
             What::Failed(member) => {
                 self.broken(4, at, format!("member {member} failed with a valid token"));
             }
-            What::Revoked(client) => {
+            What::Revoked { client, is_durable } => {
                 let revocation = self.state.revoked.entry(client.clone()).or_default();
                 revocation.since.get_or_insert(at);
-                revocation.lost = None;
+                (revocation.lost, revocation.is_untold) = (None, false);
+                revocation.is_durable |= *is_durable;
+            }
+            What::RevocationLost(client) => {
+                let state = &mut self.state;
+                if let Some(one) = state.revoked.get_mut(client).filter(|one| !one.is_durable) {
+                    one.lose(at, &state.connected);
+                }
             }
             What::Knows(member, client) => {
                 let revocation = self.state.revoked.entry(client.clone()).or_default();
@@ -127,8 +157,8 @@ impl Check<'_> {
         self.state.back.insert(member, at);
         // A member that is back writes again what it knows.
         for revocation in self.state.revoked.values_mut() {
-            if revocation.known.contains(&member) {
-                revocation.since.get_or_insert(at);
+            if revocation.known.contains(&member) && revocation.since.is_none() {
+                (revocation.since, revocation.is_untold) = (Some(at), true);
             }
         }
     }
@@ -137,17 +167,19 @@ impl Check<'_> {
         let state = &mut self.state;
         state.connected.remove(&member);
         state.apart.insert(member, at);
-        state.back.remove(&member);
+        let back = state.back.remove(&member);
+        let had_time = back.is_some_and(|back| at > back + REWRITTEN);
         state.told.retain(|(to, _), told| *to != member || at > *told + TOLD);
         // A refusal that its member had no time to write down is known to none.
         let resolved = &state.resolved;
         state.refused.retain(|_, one| {
-            one.to != member || resolved.contains(&one.intent) || at > one.at + TOLD
+            one.to != member || resolved.contains_key(&one.intent) || at > one.at + TOLD
         });
         // So is a revocation that the engine lost right before.
         for revocation in state.revoked.values_mut() {
-            let is_known = revocation.known.iter().any(|one| state.connected.contains(one));
-            if revocation.lost.is_some_and(|lost| at <= lost + REWRITTEN) && !is_known {
+            let is_lost = revocation.lost.is_some_and(|lost| at <= lost + REWRITTEN);
+            revocation.is_untold &= !(had_time && revocation.known.contains(&member));
+            if (is_lost || revocation.is_untold) && !revocation.is_known(&state.connected) {
                 revocation.since = None;
             }
         }
@@ -155,12 +187,11 @@ impl Check<'_> {
 
     fn engine_lost(&mut self, at: Duration) {
         let state = &mut self.state;
+        state.engine_lost = Some(at);
         state.intents.values_mut().for_each(|intent| intent.is_durable = false);
         for revocation in state.revoked.values_mut() {
-            revocation.lost = Some(at);
-            if !revocation.known.iter().any(|member| state.connected.contains(member)) {
-                revocation.since = None;
-            }
+            revocation.is_durable = false;
+            revocation.lose(at, &state.connected);
         }
     }
 
@@ -201,6 +232,7 @@ impl Check<'_> {
             epoch: *epoch,
             is_open: true,
             is_refused: false,
+            is_forgotten: false,
             ended: None,
         });
     }
@@ -220,7 +252,8 @@ impl Check<'_> {
             let is_there = self.state.connected.contains(&post.member);
             // A request whose token was dead before spent nothing; but its member was told.
             let apart = self.state.apart.get(&member).copied();
-            if post.is_refused && post.member == member && post.ended > apart {
+            let is_told = post.is_refused && !post.is_forgotten && post.ended > apart;
+            if is_told && post.member == member {
                 wrong.push(format!("member {member} sent a token that it knew to be dead"));
             }
             if post.is_refused || (post.member == member && !self.is_resolved(post)) {
@@ -228,7 +261,7 @@ impl Check<'_> {
             }
             if post.is_open && is_there && post.member != member {
                 wrong.push(format!("member {member} spent a token while {} did", post.member));
-            } else if self.is_resolved(post) && is_there {
+            } else if self.is_told(at, post) {
                 wrong.push(format!("member {member} spent a token that {} had spent", post.member));
             } else if !is_over_another
                 && !is_again
@@ -271,7 +304,17 @@ impl Check<'_> {
     }
 
     fn is_resolved(&self, post: &Post) -> bool {
-        post.intent.is_some_and(|fence| self.state.resolved.contains(&fence))
+        post.intent.is_some_and(|fence| self.state.resolved.contains_key(&fence))
+    }
+
+    /// Says whether others can know what came of the intent. What the engine has lost since, its member
+    /// writes again when it is back.
+    fn is_told(&self, at: Duration, post: &Post) -> bool {
+        let resolved = post.intent.and_then(|fence| self.state.resolved.get(&fence).copied());
+        let back = self.state.back.get(&post.member).copied();
+        let is_lost = self.state.engine_lost > resolved;
+        let had_time = back.is_some_and(|back| at > back + REWRITTEN);
+        resolved.is_some() && back.is_some() && (!is_lost || had_time)
     }
 
     fn was_durable(&self, post: &Post) -> bool {
@@ -280,6 +323,12 @@ impl Check<'_> {
     }
 
     fn ended(&mut self, at: Duration, request: u64, is_refused: Option<bool>) {
+        // A second end is that of the run.
+        let is_second = |post: &&Post| post.request == request && !post.is_open;
+        let ended = self.state.posts.iter().find(is_second).filter(|_| is_refused.is_none());
+        let died = ended.map(|post| post.member);
+        let own = self.state.posts.iter_mut().filter(|post| Some(post.member) == died);
+        own.for_each(|post| post.is_forgotten = true);
         let Some(post) = self.state.posts.iter_mut().find(|post| post.request == request) else {
             return;
         };

@@ -107,6 +107,8 @@ struct EngineState {
     answered: u64,
     poll_at: Duration,
     polled: Duration,
+    /// Whether a hint came while a poll was under way, which may have read too early.
+    is_hinted: bool,
     failures: u32,
     revision: Option<String>,
     behind: Option<Behind>,
@@ -290,6 +292,7 @@ impl Member {
         if now.boot >= self.engine.poll_at {
             self.in_flight = Some(InFlight::Poll);
             self.engine.polled = now.boot;
+            self.engine.is_hinted = false;
             return Some(self.poll(now));
         }
         None

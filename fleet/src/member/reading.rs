@@ -11,6 +11,7 @@ use crate::register::{Merge, Stored};
 
 impl Member {
     pub(super) fn hinted(&mut self, now: Now) {
+        self.engine.is_hinted = self.in_flight == Some(InFlight::Poll);
         let soonest = self.engine.polled + self.setup.timing.hint;
         self.engine.poll_at = self.engine.poll_at.min(soonest.max(now.boot));
     }
@@ -103,6 +104,9 @@ impl Member {
         if self.engine.behind.is_some() {
             self.engine.poll_at = now.boot + self.setup.timing.poll / 4;
         }
+        if self.engine.is_hinted {
+            self.hinted(now);
+        }
     }
 
     /// Notes that the engine is known to be current: it was not found behind for as long as every
@@ -133,7 +137,8 @@ impl Member {
         self.read_epoch(snapshot, now);
         self.read_session(snapshot, now);
         self.read_rest(snapshot);
-        self.engine.intents = snapshot.intents.iter().map(|one| self.open_intent(one)).collect();
+        self.engine.intents =
+            snapshot.intents.iter().map(|one| self.open_intent(one, now)).collect();
         self.engine.spares = snapshot
             .spares
             .iter()
@@ -285,12 +290,15 @@ impl Member {
         }
     }
 
-    fn open_intent(&self, stored: &Stored) -> OpenIntent {
+    fn open_intent(&self, stored: &Stored, now: Now) -> OpenIntent {
+        let known = self.engine.intents.iter().find(|known| known.fence == stored.fence);
+        let over = known.map_or(now.boot + self.setup.timing.lease, |known| known.over);
         let intent = stored.open::<Intent>(&self.setup.keys, "").ok();
         OpenIntent {
             fence: stored.fence,
             spends: intent.as_ref().map(|intent| intent.spends),
             by: intent.map(|intent| intent.by),
+            over,
         }
     }
 

@@ -10,16 +10,20 @@ if old > generation then
 end
 raise(text(generation))
 redis.call('HSET', REGISTERS, 'session', session)
-for _, fence in ipairs(redis.call('HKEYS', INTENTS)) do
-  if (tonumber(fence) or 0) <= generation then
-    redis.call('HDEL', INTENTS, fence)
-  end
-end
 for at = 3, #ARGV do
   redis.call('HDEL', SPARES, ARGV[at])
 end
 if holds(me, text(generation)) then
+  for _, fence in ipairs(redis.call('HKEYS', INTENTS)) do
+    if (tonumber(fence) or 0) <= generation then
+      redis.call('HDEL', INTENTS, fence)
+    end
+  end
   redis.call('DEL', LEASE)
+else
+  -- A pair that is written late, perhaps to an engine that has forgotten it: what others intend under a
+  -- lower fence there may be younger, and its member has not seen it.
+  redis.call('HDEL', INTENTS, text(generation))
 end
 hint()
 return { 'done' }

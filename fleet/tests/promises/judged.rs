@@ -56,6 +56,29 @@ fn a_token_that_another_member_had_spent_is_not_spent_again() {
 }
 
 #[test]
+fn a_spent_token_that_the_engine_has_forgotten_is_known_again_once_its_member_is_back() {
+    let spent = [
+        (0, What::Connected(0)),
+        (1, intended(0, 5)),
+        (1, posted(1, 0, Some("t"), 5)),
+        (2, ended(1, false)),
+        (3, What::Resolved(fence(5))),
+        (4, What::Apart(0)),
+    ];
+    let back = |lost: bool| {
+        let mut facts = spent.to_vec();
+        facts.extend(lost.then_some((5, What::EngineLost)));
+        facts.extend([(6, What::Connected(1)), (20, What::Connected(0))]);
+        facts
+    };
+    let again = |at: u64| [(at, intended(1, 6)), (at, posted(2, 1, Some("t"), 6))];
+    assert_eq!(broken(&[&back(true)[..], &again(21)].concat()), NONE);
+    assert_eq!(broken(&[&back(true)[..], &again(31)].concat()), [1]);
+    // The engine has it all the time.
+    assert_eq!(broken(&[&back(false)[..], &again(21)].concat()), [1]);
+}
+
+#[test]
 fn a_member_that_was_told_that_a_token_is_dead_does_not_send_it_again() {
     let told = [
         (0, What::Connected(0)),
@@ -69,6 +92,13 @@ fn a_member_that_was_told_that_a_token_is_dead_does_not_send_it_again() {
     // Its next run does not know.
     let restarted = [(5, What::Apart(0)), (6, What::Connected(0))];
     assert_eq!(broken(&[&told[..], &restarted[..], &again[..]].concat()), NONE);
+    // Nor if it ended while it was cut off.
+    let died = [
+        (1, What::Apart(0)),
+        (3, What::Ended { request: 1, is_refused: None }),
+        (6, What::Connected(0)),
+    ];
+    assert_eq!(broken(&[&told[..], &died[..], &again[..]].concat()), NONE);
 }
 
 #[test]
@@ -128,7 +158,7 @@ fn served_after(loss: &[(u64, What)], at: u64) -> Vec<u8> {
     let begun = [
         (0, What::Connected(0)),
         (0, What::Connected(1)),
-        (1, What::Revoked("k".to_owned())),
+        (1, What::Revoked { client: "k".to_owned(), is_durable: true }),
         (1, What::Knows(0, "k".to_owned())),
     ];
     let served = [(at, What::Served(1, "k".to_owned()))];
@@ -150,4 +180,31 @@ fn a_revocation_that_a_connected_member_knows_survives_the_engine() {
     let back = [&away[..], &[(1_000, What::Connected(0))]].concat();
     assert_eq!(served_after(&back, 1_900), NONE);
     assert_eq!(served_after(&back, 1_901), [7]);
+    // It is away again before it can tell; and then it is back for good.
+    let brief = [&back[..], &[(1_003, What::Apart(0))]].concat();
+    assert_eq!(served_after(&brief, 2_500), NONE);
+    let kept = [&brief[..], &[(1_100, What::Connected(0)), (1_120, What::Apart(0))]].concat();
+    assert_eq!(served_after(&kept, 2_000), NONE);
+    assert_eq!(served_after(&kept, 2_001), [7]);
+}
+
+#[test]
+fn a_failover_excuses_only_what_was_never_durable() {
+    let lost = (5, What::RevocationLost("k".to_owned()));
+    let away = [(4, What::Apart(0)), lost.clone()];
+    assert_eq!(served_after(&away, 902), [7]);
+    let hasty = |loss: &[(u64, What)]| {
+        let mut facts = vec![
+            (0, What::Connected(0)),
+            (0, What::Connected(1)),
+            (1, What::Revoked { client: "k".to_owned(), is_durable: false }),
+            (1, What::Knows(0, "k".to_owned())),
+        ];
+        facts.extend_from_slice(loss);
+        facts.push((902, What::Served(1, "k".to_owned())));
+        broken(&facts)
+    };
+    assert_eq!(hasty(&away), NONE);
+    // A member that knows of it is there, and writes it again.
+    assert_eq!(hasty(&[lost]), [7]);
 }

@@ -5,6 +5,7 @@
 
 mod counts;
 mod engines;
+mod hinted;
 mod judged;
 mod model;
 mod simulation;

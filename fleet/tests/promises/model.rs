@@ -273,10 +273,12 @@ impl Store {
         }
         self.raise(generation);
         self.registers.insert("session".to_owned(), session.clone());
-        self.intents.retain(|fence, _| *fence > generation);
         self.spares.retain(|fence, _| !drop.contains(fence));
         if self.holds(me, generation) {
+            self.intents.retain(|fence, _| *fence > generation);
             self.lease = None;
+        } else {
+            self.intents.remove(&generation);
         }
         DONE
     }
@@ -336,6 +338,11 @@ impl Store {
             self.revision = self.revision.max(now) + 1;
         }
         DONE
+    }
+
+    /// Says whether a tombstone of this name stands here.
+    pub(crate) fn is_revoked(&self, name: &str) -> bool {
+        self.set.get(name).is_some_and(|stored| stored.is_tombstone)
     }
 
     /// Shortens the lease, as the passing of time does.

@@ -222,6 +222,29 @@ async fn an_older_pair_and_one_of_an_older_epoch_are_stale() {
 }
 
 #[tokio::test]
+async fn a_pair_that_is_written_late_ends_no_intent_but_its_own() {
+    for program in Program::ALL {
+        let mut two = two(program).await;
+        let (first, _) = lease(&mut two.a, "a").await;
+        intend(&mut two.a, "a", first, Fence::ZERO).await;
+        two.server.command(&["DEL", "{shared:default}:lease"]).await;
+        let (second, _) = lease(&mut two.b, "b").await;
+        intend(&mut two.b, "b", second, Fence::ZERO).await;
+
+        assert_eq!(commit(&mut two.a, "a", first).await, DONE);
+        // Its fence was drawn before the engine forgot: it is higher than that of a younger intent.
+        let late = fence(second.number() + 1_000_000);
+        assert_eq!(commit(&mut two.a, "a", late).await, DONE);
+
+        two.server.command(&["DEL", "{shared:default}:lease"]).await;
+        let (third, snapshot) = lease(&mut two.a, "a").await;
+        assert_eq!(snapshot.intents, [stored(second, "intent")], "{program:?}");
+        assert_eq!(commit(&mut two.a, "a", third).await, DONE);
+        assert_eq!(lease(&mut two.a, "a").await.1.intents, []);
+    }
+}
+
+#[tokio::test]
 async fn spares_are_kept_until_a_commit_names_them() {
     for program in Program::ALL {
         let mut two = two(program).await;

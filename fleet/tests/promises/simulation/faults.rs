@@ -97,6 +97,9 @@ impl World {
     /// The primary is gone; what the replica has is what there is.
     fn fail_over(&mut self) {
         self.engine.primary += 1;
+        if self.engine.store.is_revoked("client/k") && !self.engine.replica.is_revoked("client/k") {
+            self.fact(What::RevocationLost("k".to_owned()));
+        }
         self.engine.store = self.engine.replica.clone();
         let lasts = self.between(2_500, 6_000);
         self.engine.down_until = self.engine.down_until.max(self.at + lasts);

@@ -79,6 +79,23 @@ fn the_password_of_seed_38_is_tried_no_more_once_it_was_refused() {
     assert_eq!(World::run(&plan, 38), []);
 }
 
+/// Seeds that once broke a promise, whose cause was found.
+#[test]
+fn seeds_that_broke_a_promise_once_keep_every_promise() {
+    let dying = Plan { primaries_die: true, ..Plan::default() };
+    let gateway = Plan { gateway: Gateway::Failing, ..Plan::default() };
+    let broken: [(&Plan, &[u64]); 3] = [
+        (&Plan::default(), &[92]),
+        (&dying, &[27, 40, 59, 72, 79, 112, 130, 209, 310, 385]),
+        (&gateway, &[17, 128, 246, 263]),
+    ];
+    for (plan, seeds) in broken {
+        for seed in seeds {
+            assert_eq!(World::run(plan, *seed), [], "{plan:?} {seed}");
+        }
+    }
+}
+
 #[test]
 fn the_checker_catches_a_fleet_that_believes_a_gateway() {
     is_caught(&Plan { gateway: Gateway::Believed, ..Plan::default() });

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use shared_session::call::{Call, CallError, Place, Reply};
-use shared_session::history::{Fact, What};
-use shared_session::member::{Command, Event, Grant, GrantError, Redemption};
+use shared_session::history::What;
+use shared_session::member::{Command, Event, Grant, GrantError, Member, Redemption};
 use shared_session::secret::Secret;
 
 use super::issuer::{LIFETIME, Pair};
-use super::member::EPOCH;
+use super::member::{EPOCH, Machine};
 use super::world::{Gateway, Job, World};
 
 impl World {
@@ -39,14 +39,17 @@ impl World {
             // Before the answer: that is what it waited for.
             self.after(wait / 2, Job::Replicate { primary, store });
         }
-        if let (Call::Put { place: Place::Set, stored, .. }, Ok(Reply::Done { .. })) =
+        if let (Call::Put { place: Place::Set, stored, .. }, Ok(Reply::Done { is_durable })) =
             (call, &reply)
             && stored.is_tombstone
         {
-            self.fact(What::Revoked("k".to_owned()));
+            self.fact(What::Revoked { client: "k".to_owned(), is_durable: *is_durable });
         }
         if matches!(call, Call::Commit { .. } | Call::Put { .. } | Call::Spare { .. }) {
             self.hint();
+        }
+        if matches!(call, Call::Commit { .. }) {
+            self.renewed = self.at;
         }
         if self.machines[machine].can_hear {
             self.after(wait, Job::ToMember { machine, run, event: Event::Replied(reply) });
@@ -84,16 +87,10 @@ impl World {
             // The request is on its way all the same.
         }
         let wait = self.issuer_delay();
-        self.after(wait, Job::ToIssuer { machine, run, request, redemption });
+        self.after(wait, Job::ToIssuer { machine, run, redemption });
     }
 
-    pub(super) fn reach_issuer(
-        &mut self,
-        machine: usize,
-        run: u64,
-        request: u64,
-        redemption: &Redemption,
-    ) {
+    pub(super) fn reach_issuer(&mut self, machine: usize, run: u64, redemption: &Redemption) {
         let is_faulty = self.plan.faults && !self.is_healed;
         let (lost, twice) = (self.random.u8(..100) < 6, self.random.u8(..100) < 4);
         let mut result = None;
@@ -118,20 +115,18 @@ impl World {
         } else {
             (self.issuer_delay(), answer)
         };
-        let is_refused = match &answer {
+        self.after(wait, Job::ToMember { machine, run, event: Event::Redeemed(answer) });
+    }
+
+    /// Notes the outcome at the member: one that is stopped hears it later, and one that died never.
+    pub(super) fn heard(&mut self, machine: usize, answer: &Result<Grant, GrantError>) {
+        let is_refused = match answer {
             Ok(_) => Some(false),
             Err(GrantError::Refused) => Some(true),
             Err(GrantError::NotSent | GrantError::Unanswered) => None,
         };
-        let one = &self.machines[machine];
-        if one.run == run {
-            // At the member: a member that is stopped hears it later, and one that died never.
-            let wait = wait.max(one.stopped_until.saturating_sub(self.at));
-            self.after(wait, Job::ToMember { machine, run, event: Event::Redeemed(answer) });
-            let at = self.at;
-            self.at += wait;
-            self.facts.push(Fact { at: self.at, what: What::Ended { request, is_refused } });
-            self.at = at;
+        if let Some(request) = self.open.get(&machine).copied() {
+            self.fact(What::Ended { request, is_refused });
         }
     }
 
@@ -194,6 +189,18 @@ impl World {
             }
             self.deliver(machine, run, Event::Rejected(bearer.access));
         }
+    }
+
+    /// Says whether a new pair is on its way to the members: at the issuer, or in the engine and not
+    /// yet read after the hint. Then nothing could let them agree at once, and the look is put off, but
+    /// not for long.
+    pub(super) fn waits_to_look(&self, planned: Duration) -> bool {
+        self.at < planned + Duration::from_secs(5) && self.is_renewing()
+    }
+
+    fn is_renewing(&self) -> bool {
+        let is_working = |one: &Machine| one.member.as_ref().is_some_and(Member::holds_lease);
+        self.machines.iter().any(is_working) || self.at < self.renewed + self.plan.timing.hint * 2
     }
 
     pub(super) fn agree(&mut self, is_last: bool) {

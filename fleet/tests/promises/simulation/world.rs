@@ -11,7 +11,7 @@ use shared_session::register::Entry;
 use shared_session::timing::Timing;
 
 use super::faults::Fault;
-use super::issuer::{Issuer, LIFETIME};
+use super::issuer::Issuer;
 use super::member::Machine;
 use super::throttled::Throttled;
 use crate::counts::Counts;
@@ -77,12 +77,14 @@ pub(super) struct World {
     pub(super) known_password: u64,
     pub(super) facts: Vec<Fact>,
     pub(super) requests: u64,
-    /// The request of each member that has no outcome yet.
+    /// The last request of each run.
     pub(super) open: BTreeMap<usize, u64>,
     pub(super) is_healed: bool,
     pub(super) is_helped: bool,
     pub(super) throttled: Vec<Throttled>,
     pub(super) counts: Counts,
+    /// When a pair last reached the engine.
+    pub(super) renewed: Duration,
     /// When each machine called the engine.
     pub(super) calls: Vec<Vec<Duration>>,
 }
@@ -104,7 +106,7 @@ pub(super) struct EngineHost {
 pub(super) enum Job {
     ToEngine { machine: usize, run: u64, call: Call },
     ToMember { machine: usize, run: u64, event: Event },
-    ToIssuer { machine: usize, run: u64, request: u64, redemption: Redemption },
+    ToIssuer { machine: usize, run: u64, redemption: Redemption },
     Client(usize),
     Draw(usize),
     Replicate { primary: u64, store: Box<Store> },
@@ -130,7 +132,7 @@ impl World {
         let mut world = Self::new(plan, seed);
         while let Some(((at, _), job)) = world.queue.pop_first() {
             world.at = at;
-            if matches!(job, Job::Finish) {
+            if matches!(job, Job::Finish) && !world.waits_to_look(FINISH) {
                 world.agree(true);
                 break;
             }
@@ -192,6 +194,7 @@ impl World {
             is_helped: false,
             throttled: (0..plan.members as usize).map(Throttled::new).collect(),
             counts: Counts::default(),
+            renewed: Duration::ZERO,
             calls: vec![vec![]; plan.members as usize],
         };
         world.schedule();
@@ -219,9 +222,9 @@ impl World {
             self.after(minutes(40), Job::ChangePassword);
         }
         self.after(FAULTS_END, Job::Heal);
-        self.after(FAULTS_END + Duration::from_secs(10), Job::Agree);
+        self.after(AGREE, Job::Agree);
         self.after(FAULTS_END + minutes(2), Job::Help);
-        self.after(FAULTS_END + LIFETIME * 2 + minutes(5), Job::Finish);
+        self.after(FINISH, Job::Finish);
     }
 
     pub(super) fn between(&mut self, from: u64, to: u64) -> Duration {
@@ -241,8 +244,8 @@ impl World {
         match job {
             Job::ToEngine { machine, run, call } => self.reach_engine(machine, run, &call),
             Job::ToMember { machine, run, event } => self.deliver(machine, run, event),
-            Job::ToIssuer { machine, run, request, redemption } => {
-                self.reach_issuer(machine, run, request, &redemption);
+            Job::ToIssuer { machine, run, redemption } => {
+                self.reach_issuer(machine, run, &redemption);
             }
             Job::Client(machine) => self.client(machine),
             Job::Draw(machine) => self.throttled(machine),
@@ -268,9 +271,10 @@ impl World {
             }
             Job::ChangePassword => self.issuer.change_password(),
             Job::Heal => self.heal(),
+            Job::Agree if self.waits_to_look(AGREE) => self.after(LOOK, Job::Agree),
             Job::Agree => self.agree(false),
             Job::Help => self.help(),
-            Job::Finish => {}
+            Job::Finish => self.after(LOOK, Job::Finish),
         }
     }
 
@@ -306,6 +310,10 @@ impl World {
         if matches!(event, Event::Tick) && self.at < one.wake {
             return;
         }
+        if let Event::Redeemed(answer) = &event {
+            self.heard(machine, answer);
+        }
+        let one = &mut self.machines[machine];
         let now = one.now(self.at);
         let Some(member) = &mut one.member else { return };
         let actions = member.step(event, now);
@@ -378,3 +386,12 @@ impl World {
 
 /// Until then faults happen.
 pub(super) const FAULTS_END: Duration = minutes(150);
+
+/// Ten seconds later all members must agree.
+const AGREE: Duration = FAULTS_END.saturating_add(Duration::from_secs(10));
+
+/// The members have renewed on their own once more.
+const FINISH: Duration = FAULTS_END.saturating_add(minutes(5 + 40));
+
+/// How often it is tried to look between two renewals.
+const LOOK: Duration = Duration::from_millis(500);
