@@ -271,6 +271,25 @@ impl SharedUnits {
     }
 }
 
+impl LanePace {
+    fn new(lane: &str, news: &LaneNews, now: Duration) -> Self {
+        let paused = news.paused_until.saturating_sub(now);
+        let paced_by = match (news.windows.is_empty(), news.is_apart) {
+            (true, _) => "machine",
+            (false, false) => "fleet",
+            (false, true) => "share",
+        };
+        Self {
+            lane: lane.to_owned(),
+            paced_by: paced_by.to_owned(),
+            windows: news.windows.iter().map(|(count, per)| format!("{count}/{per:?}")).collect(),
+            path: Some(news.scope.clone()).filter(|path| !path.is_empty()),
+            paused_ms: (!paused.is_zero())
+                .then(|| u64::try_from(paused.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
 fn allowance(limit: UnitLimit) -> Allowance {
     match limit {
         UnitLimit::Total(most) => Allowance::Total(most),

@@ -1,10 +1,6 @@
 //! The state of a fleet as one member knows it: `GET /v1/fleet` and `fleet status`.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-
-use super::pacing::LaneNews;
 
 /// The state of a fleet as one member knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,25 +111,6 @@ pub struct LanePace {
     pub path: Option<String>,
     /// Time until which no member sends a request.
     pub paused_ms: Option<u64>,
-}
-
-impl LanePace {
-    pub(super) fn new(lane: &str, news: &LaneNews, now: Duration) -> Self {
-        let paused = news.paused_until.saturating_sub(now);
-        let paced_by = match (news.windows.is_empty(), news.is_apart) {
-            (true, _) => "machine",
-            (false, false) => "fleet",
-            (false, true) => "share",
-        };
-        Self {
-            lane: lane.to_owned(),
-            paced_by: paced_by.to_owned(),
-            windows: news.windows.iter().map(|(count, per)| format!("{count}/{per:?}")).collect(),
-            path: Some(news.scope.clone()).filter(|path| !path.is_empty()),
-            paused_ms: (!paused.is_zero())
-                .then(|| u64::try_from(paused.as_millis()).unwrap_or(u64::MAX)),
-        }
-    }
 }
 
 /// A member.
