@@ -91,7 +91,7 @@ pub(super) enum LocalApiError {
     /// The target has no slash in front, and names an area of the API.
     #[error("`{path}` is no path of the API")]
     NoApiPath {
-        /// What was given.
+        /// The path that was given.
         path: String,
         /// The path that is meant.
         meant: String,

@@ -20,7 +20,7 @@ pub(super) struct FleetGate {
     opened: Notify,
 }
 
-/// What a member of a fleet knows about the keys of clients.
+/// The knowledge of a member of a fleet about the keys of clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GateRules {
     /// Whether the member has read what it has kept.

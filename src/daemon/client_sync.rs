@@ -39,7 +39,7 @@ pub(super) struct ClientSync {
     /// The clients that this machine cannot read.
     unreadable: BTreeSet<String>,
     revoked: Arc<BTreeSet<String>>,
-    /// What the member was asked lately, by identifier.
+    /// The changes that the member was asked for lately, by identifier.
     asked: BTreeMap<String, (Option<String>, Instant)>,
     has_failed: bool,
 }

@@ -22,11 +22,11 @@ pub struct SharedClients {
 /// A named client.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SharedClient {
-    /// It is there.
+    /// The client is there.
     Live {
         /// Orders the records.
         fence: u64,
-        /// What the machines keep about it: the hash of its key among others.
+        /// The data that the machines keep about it: the hash of its key among others.
         payload: String,
     },
     /// Its key was revoked.

@@ -1,4 +1,4 @@
-//! What was decided about keys, for all responses: the rules for names take longer than the rest of a
+//! Decisions about keys, for all responses: the rules for names take longer than the rest of a
 //! short record.
 
 use std::collections::HashMap;

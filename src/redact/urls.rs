@@ -60,7 +60,7 @@ fn is_bare(url: &str) -> bool {
     host.rsplit_once('.').is_some_and(|(rest, top)| is_top(top) && rest.split('.').all(is_label))
 }
 
-/// What may be an address, around its slashes.
+/// The part of a text that may be an address, around its slashes.
 struct Candidate {
     /// Nothing before belongs to it.
     done: usize,

@@ -1,4 +1,4 @@
-//! What newcomers run into: each refusal says what to do, and what it says can be typed.
+//! Mistakes of newcomers: each refusal says what to do, and what it says can be typed.
 
 #![cfg(all(unix, feature = "demo"))]
 

@@ -1,4 +1,4 @@
-//! What an operator sees of a fleet and does to it: its status, its readiness, the end of all its chains;
+//! An operator's view of a fleet, and commands on it: its status, its readiness, the end of all its chains;
 //! and what a refresh leaves behind whose answer tells nothing.
 
 use nexudus_proxy::admin::api::{FleetRole, FleetStatus, LogoutResult};

@@ -34,7 +34,7 @@ struct State {
     revoked: BTreeMap<String, Revocation>,
     /// Epochs whose password was refused.
     refused: BTreeMap<Fence, Refusal>,
-    /// Who was told in which epoch that the password is refused, also while it was cut off, and when.
+    /// The members that were told in which epoch that the password is refused, also while cut off.
     told: BTreeMap<(MemberId, Fence), Duration>,
     /// Since when each member is connected.
     back: BTreeMap<MemberId, Duration>,

@@ -33,7 +33,7 @@ pub(in crate::cli) struct ServingDaemon {
 /// The result of a search for the daemon that serves this user.
 #[derive(Debug)]
 pub(in crate::cli) enum FoundDaemon {
-    /// It serves, and answers.
+    /// A daemon serves, and answers.
     Serving(Box<ServingDaemon>),
     /// None does, so that a command may act on files.
     None(FilesReason),

@@ -16,7 +16,7 @@ use crate::clients::Error;
 /// A client as the fleet has it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum FleetRecord {
-    /// It is there.
+    /// The client is there.
     Live {
         /// Orders the records of the fleet.
         fence: u64,
@@ -59,7 +59,7 @@ impl fmt::Debug for Offer {
     }
 }
 
-/// What is to be done after a look at both.
+/// The work that is left after a look at both.
 #[derive(Debug, Default)]
 pub struct Reconciled {
     /// The clients that the fleet lacks, or has in another version.
@@ -68,11 +68,11 @@ pub struct Reconciled {
     pub revocations: Vec<String>,
     /// The clients of the fleet that this machine cannot read, by identifier.
     pub unreadable: BTreeSet<String>,
-    /// What has changed in the file.
+    /// The changes in the file.
     pub notes: Vec<SharingNote>,
 }
 
-/// What has changed in the file, by the name of the client.
+/// A change in the file, by the name of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SharingNote {
     /// Another member has added it.

@@ -1,4 +1,4 @@
-//! What is remembered, what is to be written, and how much memory both take.
+//! The values that are remembered or to be written, and how much memory both take.
 
 use super::*;
 

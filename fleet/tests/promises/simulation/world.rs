@@ -36,7 +36,7 @@ pub(super) struct Plan {
     pub(super) gateway: Gateway,
 }
 
-/// What stands before the issuer and fails now and then, with or without having passed the request on.
+/// A gateway before the issuer that fails now and then, with or without having passed the request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gateway {
     /// Nothing.
