@@ -1,21 +1,21 @@
 //! Counts each request, and writes a log line about it if one is wanted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use tracing::Span;
 
-use super::broadcast::{RequestBroadcast, RequestRecord, RequestTimes};
-use super::capture::{Capture, Captures};
+use super::broadcast::RequestBroadcast;
+use super::capture::Captures;
 use super::data_threads::DataThreads;
+use super::ended_request::{EndedRequest, PeerInfo, RequestLine, ResponseInfo};
 use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
-use super::timing::{RequestTiming, Stage, Step};
+use super::timing::RequestTiming;
 use super::traceparent;
-use super::truncate::truncate;
+use super::truncate::truncated;
 
 /// Counters and records of all requests.
 #[derive(Debug)]
@@ -91,59 +91,7 @@ pub struct AccessEntry {
     bytes: u64,
     failure: Option<ActionFailure>,
     /// The log line, if one is wanted: never the query, headers or bodies.
-    line: Option<Box<AccessLine>>,
-}
-
-#[derive(Debug)]
-struct AccessLine {
-    id: u64,
-    method: String,
-    path: String,
-    peer: Arc<PeerInfo>,
-    info: ResponseInfo,
-    timing: RequestTiming,
-    /// From the head of the request to the head of the response.
-    first_byte: Option<Duration>,
-    /// From accepting the connection to the head of its first request.
-    accept: Option<Duration>,
-    /// The content, where a reader asks for it.
-    capture: Option<Box<Capture>>,
-    trace_id: Option<String>,
-}
-
-/// The peer of a request, for the log.
-#[derive(Debug, Default)]
-pub struct PeerInfo {
-    /// An address, or the user and the process.
-    pub peer: String,
-    /// The user, where the kernel vouches for it.
-    pub uid: Option<u32>,
-    /// The process, once it has been looked up.
-    pub process: OnceLock<Process>,
-}
-
-/// A process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// The number of the process.
-    pub pid: u32,
-    /// The name of the process, which it can choose itself.
-    pub program: String,
-}
-
-/// Facts for the log beside the status: an extension of the response.
-#[derive(Clone, Debug, Default)]
-pub struct ResponseInfo {
-    /// The code, if the response is our own.
-    pub code: Option<&'static str>,
-    /// The body of such a response, shared with it: read again only for a subscriber.
-    pub problem: Option<Bytes>,
-    /// The named client that sent the request.
-    pub client: Option<Arc<str>>,
-    /// The failure that the body tells, as far as it is known with the head.
-    pub failure: Option<ActionFailure>,
-    /// Values that were replaced so far, where the client is redacted.
-    pub replaced: Option<Arc<AtomicU64>>,
+    line: Option<Box<RequestLine>>,
 }
 
 impl AccessEntry {
@@ -159,11 +107,11 @@ impl AccessEntry {
         let is_wanted = telemetry.requests.has_subscribers()
             || tracing::enabled!(target: ACCESS_TARGET, tracing::Level::DEBUG);
         let line = is_wanted.then(peer).flatten().map(|peer| {
-            Box::new(AccessLine {
+            Box::new(RequestLine {
                 id,
                 // Truncated after keys are removed: half a key could stay otherwise.
-                method: truncate(&loggable(request.method().as_str())).into_owned(),
-                path: truncate(&loggable(request.uri().path())).into_owned(),
+                method: truncated(loggable(request.method().as_str())),
+                path: truncated(loggable(request.uri().path())),
                 peer,
                 info: ResponseInfo::default(),
                 timing: RequestTiming::default(),
@@ -279,7 +227,7 @@ impl Drop for AccessEntry {
         self.failure.into_iter().for_each(count);
         let Some(mut line) = self.line.take() else { return };
         let capture = line.capture.take();
-        let AccessLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
+        let RequestLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
         let trace_id = trace_id.as_deref();
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
@@ -301,85 +249,15 @@ impl Drop for AccessEntry {
             ),
         }
         if self.telemetry.requests.has_subscribers() {
-            let record = line.into_record(self.status, elapsed);
-            let failure = failure.map(str::to_owned);
             if let Some(capture) = capture {
-                self.telemetry.captures.keep(record.request_id, capture);
+                self.telemetry.captures.keep(line.id, capture);
             }
-            self.telemetry.requests.send(RequestRecord { failure, bytes, ..record });
+            let (ended, Self { status, failure, bytes, .. }) = (SystemTime::now(), &*self);
+            let (status, failure, bytes) = (*status, *failure, *bytes);
+            let ended = EndedRequest { line, ended, elapsed, status, failure, bytes };
+            self.telemetry.requests.send(ended);
         }
     }
-}
-
-impl AccessLine {
-    /// Captures the head of the response, and a response of our own as a whole.
-    fn capture_response<B>(&mut self, response: &Response<B>) {
-        let Some(capture) = &mut self.capture else { return };
-        capture.set_response_headers(response.headers());
-        let info = response.extensions().get::<ResponseInfo>();
-        if let Some(problem) = info.and_then(|info| info.problem.as_deref()) {
-            capture.set_problem(problem);
-        }
-    }
-
-    /// Makes the record of a request that took `elapsed`, for subscribers.
-    fn into_record(self, status: Option<StatusCode>, elapsed: Duration) -> RequestRecord {
-        let times_us = self.times(elapsed);
-        let Self { id: request_id, method, path, peer, info, timing, trace_id, .. } = self;
-        let told = info.problem.as_deref().and_then(|body| serde_json::from_slice(body).ok());
-        let ToldProblem { detail, hint } = told.unwrap_or_default();
-        let process = peer.process.get();
-        RequestRecord {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            request_id,
-            method,
-            path,
-            status: status.map(|status| status.as_u16()),
-            code: info.code.map(str::to_owned),
-            detail,
-            hint,
-            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            token_ms: timing.millis(Stage::Token),
-            queue_ms: timing.millis(Stage::Queue),
-            upstream_ms: timing.millis(Stage::Upstream),
-            times_us,
-            sends: timing.sends(),
-            redacted: info.replaced.map(|count| count.load(Ordering::Relaxed)),
-            client: info.client.as_deref().map(str::to_owned),
-            peer: peer.peer.clone(),
-            uid: peer.uid,
-            pid: process.map(|it| it.pid),
-            program: process.map(|it| it.program.clone()).filter(|it| !it.is_empty()),
-            trace_id,
-            ..RequestRecord::default()
-        }
-    }
-
-    /// Returns where the time of the request went, which took `elapsed` in all.
-    fn times(&self, elapsed: Duration) -> RequestTimes {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let timing = &self.timing;
-        let guard = timing.passed_micros(Step::Guard);
-        RequestTimes {
-            accept: self.accept.map(micros),
-            guard,
-            policy: timing.passed_micros(Step::Policy).saturating_sub(guard),
-            body: timing.micros(Stage::Body),
-            queue: timing.micros(Stage::Queue),
-            token: timing.micros(Stage::Token),
-            connect: timing.connect_micros(),
-            upstream: timing.micros(Stage::Upstream),
-            first_byte: self.first_byte.map(micros),
-            total: micros(elapsed),
-        }
-    }
-}
-
-/// The part of our own problem documents that the log repeats.
-#[derive(Debug, Default, serde::Deserialize)]
-struct ToldProblem {
-    detail: Option<String>,
-    hint: Option<String>,
 }
 
 /// The target of request lines, for `log.level` directives.

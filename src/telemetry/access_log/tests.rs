@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::telemetry::broadcast::BroadcastItem;
+use crate::telemetry::ended_request::Process;
 
 #[tokio::test]
 async fn a_subscriber_sees_the_path_and_never_the_query() {
