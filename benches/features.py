@@ -3,12 +3,17 @@
 
     benches/features.py [PROGRAM] [--rounds N]     target/release/nexudus-proxy without one
     benches/features.py [PROGRAM] --instructions   on a busy machine; needs valgrind
+    benches/features.py [PROGRAM] --mixed          what a person's GET waits for beside redacted lists
 
 One nginx is the upstream. Each row has a daemon of its own; all run side by side on one core, upstream and
 client on another. A round is a slice of requests to each, one after another over a kept connection, and is
 compared with the plain slice of the same round: what else the machine does disturbs both. A figure is the
 median over the rounds. "the same again" is what two equal daemons differ by. CPU time is the kernel's own
 nanoseconds (`schedstat`), of the whole process and of the thread that serves requests.
+
+With `--mixed` a small GET every 10 ms runs beside a download at 100 MB/s and 100 lists a second, as in
+scenarios.py; the lists are read with a key, which is redacted in every second round. The GET also goes past
+the proxy: what the two differ by is the proxy's.
 
 Instructions are those of the thread that serves requests, counted by valgrind as instructions.py does.
 """
@@ -29,6 +34,7 @@ from pathlib import Path
 
 import measure
 import proxies
+import scenarios
 import upstream
 
 UPSTREAM = 28571
@@ -41,6 +47,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--requests", type=int, default=1500, help="small ones in a slice; lists: a tenth")
     parser.add_argument("--instructions", action="store_true", help="count instructions instead")
+    parser.add_argument("--mixed", action="store_true", help="measure a small GET beside lists instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
@@ -48,9 +55,11 @@ def main():
         command, authority = upstream.prepare(work, UPSTREAM)
         start = lambda stack, name, nth, valgrind=None: Daemon(
             stack, work / name, authority, options.program.resolve(), UPSTREAM + 1 + nth, valgrind)
-        with measure.running(command, 1, UPSTREAM):
+        with measure.running(command, 1, UPSTREAM) as server:
             if options.instructions:
                 report_instructions(start)
+            elif options.mixed:
+                report_mixed(start, server.pid)
             else:
                 report(measured(start, options), options)
 
@@ -147,6 +156,43 @@ def report_instructions(start):
         print(f"| {name} | {counts[name]:.0f} | {beside} | {other} |")
 
 
+def report_mixed(start, server, rounds=5):
+    seen = {"with a key": [], "with a redacted key": []}
+    with contextlib.ExitStack() as stack:
+        daemon = start(stack, "mixed", 0)
+        keys = [daemon.add("one"), daemon.add("bot", "--redact")]
+        for _ in range(rounds):
+            for name, key in zip(seen, keys):
+                seen[name].append(mixed(daemon.port, key, server))
+    print(f"medians of {rounds} rounds, load {os.getloadavg()[1]:.1f}")
+    print("| lists | p50 ms | past it | p99 ms | past it | added at p99 |\n|---|---:|---:|---:|---:|---:|")
+    for name, rows in seen.items():
+        figures = [statistics.median(column) for column in zip(*rows)]
+        print(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
+
+
+def mixed(port, key, server):
+    """What a small GET takes through the proxy and past it, beside a download and lists with this key."""
+    url, direct = f"http://127.0.0.1:{port}", f"https://127.0.0.1:{UPSTREAM}"
+    load = ["taskset", "-c", "1", "curl", "-sS", "--fail"]
+    nowhere = ["-o", "/dev/null"]
+    beside = [
+        subprocess.Popen([*load, "--limit-rate", "100M", *[f"{url}/api/large", *nowhere] * 8]),
+        subprocess.Popen([*load, "--rate", "100/s", "-H", f"Nexudus-Proxy-Key: {key}", *nowhere,
+                          f"{url}{LIST}?page=[1-4000]"]),
+    ]
+    with measure.first(server):
+        time.sleep(0.3)
+        through, past = scenarios.interactive([f"{url}{SMALL}", f"{direct}{SMALL}"], 1, 800)
+    for process in beside:
+        if process.poll():
+            raise RuntimeError("the load beside has ended with an error")
+        process.terminate()
+        process.wait()
+    added = through["p99_ms"] - past["p99_ms"]
+    return through["p50_ms"], past["p50_ms"], through["p99_ms"], past["p99_ms"], added
+
+
 def counted(start, nth, prepare, requests):
     """Returns the instructions of each thread of a daemon that has served so many requests."""
     with tempfile.TemporaryDirectory() as directory:
@@ -166,6 +212,7 @@ class Daemon:
 
     def __init__(self, stack, home, authority, program, port, valgrind):
         home.mkdir()
+        self.port = port
         self.proxy = proxies.nexudus_proxy(home, UPSTREAM, authority, program, port)
         command = self.proxy.command
         if valgrind:
