@@ -18,6 +18,7 @@ mod entity;
 mod fields;
 mod folding;
 mod free_text;
+mod half;
 mod names;
 mod phone;
 mod query;

@@ -1,13 +1,11 @@
 //! The values of one table that are remembered, within bounds, and what of them is not on disk yet.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::category::Category;
+use super::half::{Entry, Half, prefix};
+pub(super) use super::half::{Remembered, Value};
 
 /// Two halves: when the young one is full, the old one is forgotten. A value that is used again
 /// becomes young.
@@ -31,11 +29,6 @@ pub(super) struct Forgotten {
     changes: Vec<Vec<Change>>,
 }
 
-type Half = HashMap<u32, Entry, BuildHasherDefault<PrefixHasher>>;
-
-/// The values whose tokens begin with the same eight digits: nearly always one.
-type Entry = SmallVec<[Remembered; 1]>;
-
 /// A value that has just got its token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
@@ -45,17 +38,6 @@ pub(super) struct Seen<'a> {
     pub(super) category: Category,
     /// Hours since 1970.
     pub(super) at: u32,
-}
-
-/// A value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remembered {
-    pub(super) digits: u64,
-    /// `None` where no key takes tokens back, or the value is long.
-    pub(super) value: Option<Zeroizing<Box<str>>>,
-    pub(super) category: Category,
-    /// Hours since 1970, to the day.
-    pub(super) seen: u32,
 }
 
 /// The values that are not on disk yet, for tables that are kept there.
@@ -130,17 +112,14 @@ impl Entries {
         self.make_room(prefix);
         let (is_kept, mut changed) = (self.pending.is_some(), SmallVec::<[Remembered; 1]>::new());
         let Self { young, old, young_bytes, .. } = self;
-        let entry = match young.entry(prefix) {
-            Place::Occupied(place) => place.into_mut(),
-            Place::Vacant(place) => {
-                let moved = old.remove(&prefix).unwrap_or_default();
-                *young_bytes += moved.iter().map(Remembered::length).sum::<usize>();
-                if is_kept {
-                    changed.extend(moved.iter().cloned());
-                }
-                place.insert(moved)
+        let mut entry = young.take(prefix);
+        if entry.is_empty() {
+            entry = old.take(prefix);
+            *young_bytes += entry.iter().map(Remembered::length).sum::<usize>();
+            if is_kept {
+                changed.extend(entry.iter().cloned());
             }
-        };
+        }
         match entry.iter().position(|it| new.is(it)) {
             Some(at) => {
                 let known = &mut entry[at];
@@ -167,16 +146,17 @@ impl Entries {
             }
             None => {}
         }
-        let is_shared = is_shared(entry);
+        let is_shared = is_shared(&entry);
+        young.put(prefix, entry);
         changed.into_iter().for_each(|it| self.record(it));
         (is_shared, !had_work && self.has_work())
     }
 
     /// Says whether a value is alone with its digits, and was seen not long ago: most are.
     fn changes_nothing(&self, prefix: u32, new: &Seen<'_>) -> bool {
-        let Some([it]) = self.young.get(&prefix).map(SmallVec::as_slice) else { return false };
-        let has_value = it.value.is_some() || new.value.is_none();
-        new.is(it) && has_value && new.at < it.seen + SEEN_STEP
+        let Some(it) = self.young.alone(prefix) else { return false };
+        let is_it = (it.digits, it.category) == (new.digits, new.category);
+        is_it && (it.has_value || new.value.is_none()) && new.at < it.seen + SEEN_STEP
     }
 
     /// Returns the value with these digits, unless it was seen before `oldest`. `prefix`: the eight
@@ -186,9 +166,10 @@ impl Entries {
             Digits::Eight(prefix) => prefix,
             Digits::Sixteen(whole) => prefix(whole),
         };
-        let entry = self.young.get(&prefix).or_else(|| self.old.get(&prefix))?;
+        let half = if self.young.contains(prefix) { &self.young } else { &self.old };
+        let entry = half.get(prefix);
         let is_meant = |it: &&Remembered| match digits {
-            Digits::Eight(_) => !is_shared(entry),
+            Digits::Eight(_) => !is_shared(&entry),
             Digits::Sixteen(whole) => it.digits == whole,
         };
         let of_category = |it: &&Remembered| it.category == category && it.seen >= oldest;
@@ -200,8 +181,7 @@ impl Entries {
         let pending = self.pending.as_mut()?;
         if std::mem::take(&mut pending.is_incomplete) {
             pending.changes.clear();
-            let all = |half: &Half| half.values().flatten().cloned().collect();
-            let halves = Halves { young: all(&self.young), old: all(&self.old) };
+            let halves = Halves { young: self.young.all(), old: self.old.all() };
             self.records = halves.young.len();
             self.record_bytes = halves.young.iter().map(Remembered::length).sum();
             return Some(Unsaved::Whole(halves));
@@ -228,7 +208,7 @@ impl Entries {
             || self.young_bytes >= MAX_BYTES / 2
             || self.records >= MAX_VALUES
             || self.record_bytes >= MAX_BYTES;
-        if !is_full || self.young.contains_key(&prefix) {
+        if !is_full || self.young.contains(prefix) {
             return;
         }
         let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
@@ -285,33 +265,11 @@ impl Remembered {
     }
 }
 
-/// A value that a token stands for.
-pub(super) type Value = Zeroizing<Box<str>>;
-
 /// The digits of a token, as they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Digits {
     Eight(u32),
     Sixteen(u64),
-}
-
-/// Spreads the digits over the table. They are random already: only who has the secret could choose them.
-#[derive(Default)]
-pub(super) struct PrefixHasher(u64);
-
-impl Hasher for PrefixHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // An odd number near 2^64 divided by the golden ratio.
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 fn keep(value: &str) -> Value {
@@ -320,16 +278,14 @@ fn keep(value: &str) -> Value {
 
 /// Puts a saved value in its place: of two records of it the later one counts.
 fn insert(half: &mut Half, it: Remembered) {
-    let entry = half.entry(prefix(it.digits)).or_default();
+    let prefix = prefix(it.digits);
+    let mut entry = half.take(prefix);
     match entry.iter().position(|old| old.digits == it.digits && old.category == it.category) {
         Some(at) => entry[at] = it,
         None if entry.len() < MAX_SHARED => entry.push(it),
         None => {}
     }
-}
-
-fn prefix(digits: u64) -> u32 {
-    u32::try_from(digits >> 32).unwrap_or_default()
+    half.put(prefix, entry);
 }
 
 fn is_shared(entry: &Entry) -> bool {
