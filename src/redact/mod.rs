@@ -19,6 +19,7 @@ mod fields;
 mod folding;
 mod free_text;
 mod half;
+mod keyed_hash;
 mod names;
 mod phone;
 mod query;

@@ -9,18 +9,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use tokio::sync::Notify;
 
 use super::category::Category;
+use super::keyed_hash::KeyedHash;
 use super::remembered::{Digits, Entries, Halves, Seen, Unsaved, Value};
 use crate::clock::Clock;
 
 /// The tokens of one key, or of a group of keys that share them.
 pub struct TokenTable {
-    /// What every HMAC under the secret begins with: a copy costs less than a context of aws-lc.
-    secret: Hmac<Sha256>,
+    secret: KeyedHash,
     clock: Clock,
     entries: Mutex<Entries>,
     work: Arc<TableWork>,
@@ -44,8 +42,7 @@ impl TokenTable {
     /// Makes tokens under this secret, and remembers values in memory alone. `work` is told when
     /// another thread has something to do.
     pub(super) fn new(secret: &[u8; 32], clock: Clock, work: Arc<TableWork>) -> Self {
-        let secret = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
-        Self { secret, clock, entries: Mutex::default(), work }
+        Self { secret: KeyedHash::new(secret), clock, entries: Mutex::default(), work }
     }
 
     /// Begins with these values, and keeps changes for the disk.
@@ -68,10 +65,7 @@ impl TokenTable {
         remembers: bool,
         out: &mut String,
     ) {
-        let mut mac = self.secret.clone();
-        mac.update(value.as_bytes());
-        let tag = mac.finalize().into_bytes();
-        let digits = tag.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let digits = self.secret.first_eight_bytes(value.as_bytes());
         let value = Some(value).filter(|value| remembers && value.len() <= MAX_VALUE_BYTES);
         let is_shared = self.remember(Seen { digits, value, category, at: hour });
         out.push_str("«PII:");
