@@ -37,8 +37,8 @@ pub fn contains_key_start_within(text: &[u8], left: &mut usize) -> bool {
 }
 
 /// Returns `path` as it may be logged: redacted if it contains a key.
-pub fn loggable_path(path: &str) -> String {
-    if contains_key(path.as_bytes()) { REDACTED.to_owned() } else { path.to_owned() }
+pub fn loggable_path(path: &str) -> &str {
+    if contains_key(path.as_bytes()) { REDACTED } else { path }
 }
 
 /// Stands in the log for a text that contains a key.

@@ -179,7 +179,7 @@ impl Gateway {
     ) -> Result<(), Error> {
         self.reject_own(request, sender)?;
         let uri = request.uri();
-        let path = || mask_path(&loggable_path(uri.path()));
+        let path = || mask_path(loggable_path(uri.path()));
         let query = uri.query().unwrap_or_default();
         self.begin_audit(request.method(), (path, query), sender, record);
         Ok(())
@@ -199,7 +199,7 @@ impl Gateway {
         // the disk.
         let Some(peer) = sender.identity_to_log() else { return };
         let call = AuditRecord {
-            method: Some(loggable_path(method.as_str())),
+            method: Some(loggable_path(method.as_str()).to_owned()),
             path: Some(path()),
             ..AuditRecord::default()
         };

@@ -168,7 +168,7 @@ impl ForwardListener {
     fn begin_record<B>(&self, context: &ConnectionContext, request: &Request<B>) -> CallRecord {
         let mut record = CallRecord::default();
         let host = request.uri().authority().map_or("", |authority| authority.as_str());
-        let target = (|| loggable_path(host), "");
+        let target = (|| loggable_path(host).to_owned(), "");
         let gateway = self.upstream.load();
         gateway.begin_audit(request.method(), target, &context.sender, &mut record);
         record

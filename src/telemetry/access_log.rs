@@ -1,21 +1,22 @@
 //! Counts each request, and writes a log line about it if one is wanted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tracing::Span;
 
 use super::broadcast::RequestBroadcast;
 use super::capture::Captures;
 use super::data_threads::DataThreads;
-use super::ended_request::{EndedRequest, PeerInfo, RequestLine, ResponseInfo};
+use super::ended_request::{EndedRequest, PathText, PeerInfo, RequestLine, ResponseInfo};
 use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
 use super::timing::RequestTiming;
 use super::traceparent;
-use super::truncate::truncated;
+use super::truncate::truncate;
 
 /// Counters and records of all requests.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl AccessEntry {
     pub fn begin<B>(
         telemetry: &Arc<Telemetry>,
         request: &http::Request<B>,
-        loggable: impl Fn(&str) -> String,
+        loggable: impl Fn(&str) -> &str,
         peer: impl FnOnce() -> Option<Arc<PeerInfo>>,
     ) -> Self {
         let id = NEXT_REQUEST_ID.fetch_add(1, Ordering::Relaxed);
@@ -109,9 +110,9 @@ impl AccessEntry {
         let line = is_wanted.then(peer).flatten().map(|peer| {
             Box::new(RequestLine {
                 id,
+                method: method_name(request.method(), &loggable),
                 // Truncated after keys are removed: half a key could stay otherwise.
-                method: truncated(loggable(request.method().as_str())),
-                path: truncated(loggable(request.uri().path())),
+                path: PathText::new(&truncate(loggable(request.uri().path()))),
                 peer,
                 info: ResponseInfo::default(),
                 timing: RequestTiming::default(),
@@ -228,6 +229,7 @@ impl Drop for AccessEntry {
         let Some(mut line) = self.line.take() else { return };
         let capture = line.capture.take();
         let RequestLine { id: request_id, method, path, peer, info, trace_id, .. } = &*line;
+        let (method, path) = (&**method, path.as_str());
         let trace_id = trace_id.as_deref();
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
@@ -257,6 +259,15 @@ impl Drop for AccessEntry {
             let ended = EndedRequest { line, ended, elapsed, status, failure, bytes };
             self.telemetry.requests.send(ended);
         }
+    }
+}
+
+/// Returns the name of a method: one that everybody knows as it is, any other without a key.
+fn method_name(method: &Method, loggable: impl Fn(&str) -> &str) -> Cow<'static, str> {
+    const NAMES: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
+    match NAMES.iter().find(|name| **name == method.as_str()) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(truncate(loggable(method.as_str())).into_owned()),
     }
 }
 

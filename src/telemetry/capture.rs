@@ -114,14 +114,14 @@ impl Captures {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        clean: impl Fn(&str) -> String,
+        clean: impl Fn(&str) -> &str,
     ) -> Option<Box<Capture>> {
         let store = &self.0;
         if store.readers.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let wants_query = store.query_readers.load(Ordering::Relaxed) > 0;
-        let query = wants_query.then(|| clean(uri.query().unwrap_or_default()));
+        let query = wants_query.then(|| clean(uri.query().unwrap_or_default()).to_owned());
         let mut capture = Capture {
             path: uri.path().to_owned(),
             query,
@@ -190,7 +190,7 @@ impl Drop for CaptureReader {
 impl Capture {
     /// Takes down the headers of the response.
     pub(super) fn set_response_headers(&mut self, headers: &HeaderMap) {
-        self.response_headers = chosen(headers, RESPONSE_HEADERS, str::to_owned);
+        self.response_headers = chosen(headers, RESPONSE_HEADERS, |value| value);
         let bytes = self.response_headers.iter().map(|(_, value)| value.len()).sum();
         if !self.memory.grow(bytes) {
             self.response_headers.clear();
@@ -295,13 +295,13 @@ impl Drop for MemoryShare {
 fn chosen(
     headers: &HeaderMap,
     names: &[&'static str],
-    clean: impl Fn(&str) -> String,
+    clean: impl Fn(&str) -> &str,
 ) -> Vec<(&'static str, String)> {
     let values = names.iter().flat_map(|name| {
         let values = headers.get_all(*name).iter().filter_map(|value| value.to_str().ok());
         values.filter(|value| value.len() <= MAX_VALUE).map(|value| (*name, value))
     });
-    values.map(|(name, value)| (name, clean(value))).collect()
+    values.map(|(name, value)| (name, clean(value).to_owned())).collect()
 }
 
 /// The headers of requests that are captured: never `Authorization`, `Cookie` or one of a name that

@@ -2,12 +2,14 @@
 //!
 //! The thread that served it hands over what it has at hand; the record is made where it is read.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use smallvec::SmallVec;
 
 use super::capture::Capture;
 use super::metrics::ActionFailure;
@@ -33,8 +35,8 @@ pub(super) struct EndedRequest {
 #[derive(Debug)]
 pub(super) struct RequestLine {
     pub(super) id: u64,
-    pub(super) method: String,
-    pub(super) path: String,
+    pub(super) method: Cow<'static, str>,
+    pub(super) path: PathText,
     pub(super) peer: Arc<PeerInfo>,
     pub(super) info: ResponseInfo,
     pub(super) timing: RequestTiming,
@@ -46,6 +48,10 @@ pub(super) struct RequestLine {
     pub(super) capture: Option<Box<Capture>>,
     pub(super) trace_id: Option<String>,
 }
+
+/// A path; a short one without memory of its own, which another thread would free.
+#[derive(Debug)]
+pub(super) struct PathText(SmallVec<[u8; 64]>);
 
 /// The peer of a request, for the log.
 #[derive(Debug, Default)]
@@ -82,6 +88,16 @@ pub struct ResponseInfo {
     pub replaced: Option<Arc<AtomicU64>>,
 }
 
+impl PathText {
+    pub(super) fn new(path: &str) -> Self {
+        Self(SmallVec::from_slice(path.as_bytes()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl EndedRequest {
     /// Makes the record of it.
     pub(super) fn record(&self) -> RequestRecord {
@@ -92,8 +108,8 @@ impl EndedRequest {
         RequestRecord {
             time: humantime::format_rfc3339_millis(self.ended).to_string(),
             request_id: *id,
-            method: method.clone(),
-            path: path.clone(),
+            method: method.to_string(),
+            path: path.as_str().to_owned(),
             status: self.status.map(|status| status.as_u16()),
             code: info.code.map(str::to_owned),
             detail,

@@ -1,10 +1,10 @@
 //! The trace of a client (W3C Trace Context): only its id, so that our log lines join theirs.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// Returns the trace id of a well-formed `traceparent`, 32 lower-case hexadecimal digits.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("traceparent").iter();
+    let mut values = headers.get_all(&TRACEPARENT).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let mut parts = value.to_str().ok()?.split('-');
     let (version, trace, parent, flags) =
@@ -24,6 +24,9 @@ pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let has_ids = [trace, parent].iter().all(|id| id.bytes().any(|byte| byte != b'0'));
     (is_whole && has_ids).then_some(trace)
 }
+
+/// A name that is not parsed again for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[cfg(test)]
 mod tests {
@@ -52,9 +55,6 @@ mod tests {
     }
 
     fn headers(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(
-            http::HeaderName::from_static("traceparent"),
-            value.parse().unwrap(),
-        )])
+        HeaderMap::from_iter([(HeaderName::from_static("traceparent"), value.parse().unwrap())])
     }
 }

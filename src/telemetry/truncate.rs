@@ -11,14 +11,6 @@ pub fn truncate(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{ELLIPSIS}", &text[..end.unwrap_or(0)]))
 }
 
-/// As [`truncate`]; a short text is returned as it came, without a copy.
-pub(super) fn truncated(text: String) -> String {
-    match truncate(&text) {
-        Cow::Owned(cut) => cut,
-        Cow::Borrowed(_) => text,
-    }
-}
-
 /// Escapes all but printable ASCII and cuts the outcome after `MAX_BYTES` bytes, between two
 /// escapes. A longer value costs no more.
 pub fn escape_truncated(value: &[u8]) -> String {

@@ -12,7 +12,7 @@ async fn a_subscriber_sees_the_path_and_never_the_query() {
 
     let process = Process { pid: 7, program: "curl".to_owned() };
     let peer = PeerInfo { peer: "a peer".to_owned(), uid: Some(1000), process: process.into() };
-    let mut access = AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer.into()));
+    let mut access = AccessEntry::begin(&telemetry, &request, same, || Some(peer.into()));
     let mut response = Response::new(());
     response
         .extensions_mut()
@@ -34,7 +34,9 @@ async fn a_key_in_place_of_the_method_is_removed_as_one_in_the_path_is() {
     let telemetry = Arc::<Telemetry>::default();
     let mut receiver = telemetry.requests.subscribe();
     let request = http::Request::builder().method("SECRET").uri("/x").body(()).unwrap();
-    let loggable = |text: &str| text.replace("SECRET", "[redacted]");
+    fn loggable(text: &str) -> &str {
+        if text.contains("SECRET") { "[redacted]" } else { text }
+    }
 
     drop(AccessEntry::begin(&telemetry, &request, loggable, || Some(Arc::default())));
 
@@ -48,7 +50,9 @@ async fn no_line_is_kept_without_a_reader() {
     drop(telemetry.requests.subscribe());
     let request = http::Request::get("/").body(()).unwrap();
 
-    let loggable = |_: &str| panic!("no line is wanted");
+    fn loggable(_: &str) -> &str {
+        panic!("no line is wanted")
+    }
     let access = AccessEntry::begin(&telemetry, &request, loggable, || panic!("no line is wanted"));
 
     assert!(access.line.is_none());
@@ -62,11 +66,15 @@ fn a_request_has_a_span_only_while_its_line_is_wanted() {
         tracing::subscriber::with_default(subscriber, || {
             let (telemetry, peer) = (Arc::default(), Arc::default());
             let request = http::Request::get("/").body(()).unwrap();
-            let access = AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer));
+            let access = AccessEntry::begin(&telemetry, &request, same, || Some(peer));
             access.span().metadata().map(|metadata| metadata.name())
         })
     };
 
     assert_eq!(span_at(tracing::Level::DEBUG), Some("request"));
     assert_eq!(span_at(tracing::Level::INFO), None);
+}
+
+fn same(text: &str) -> &str {
+    text
 }

@@ -9,7 +9,7 @@ fn begin(captures: &Captures) -> Option<Box<Capture>> {
     for name in ["accept", "authorization", "cookie", "nexudus-proxy-key", "x-other"] {
         headers.insert(name, "text/marker".parse().unwrap());
     }
-    captures.begin(&headers, &"/api/x?q=1".parse().unwrap(), str::to_owned)
+    captures.begin(&headers, &"/api/x?q=1".parse().unwrap(), |text| text)
 }
 
 #[test]
