@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD};
 
@@ -222,4 +223,22 @@ fn a_source_that_has_nothing_and_is_asked_alone_is_named() {
          credentials.source = \"auto\" and run `nexudus-proxy login`.\n\
          => 3\n"
     );
+}
+
+/// The login works and the network too: neither is blamed for a limit of Nexudus.
+#[test]
+fn whoami_says_that_nexudus_throttles_and_when_to_ask_again() {
+    let place = place();
+    place.given(SESSION_ONLY, DEMO_PASSWORD);
+
+    // A second is waited for, an hour is not.
+    place.simulator.throttle_next(1);
+    assert!(place.home.run("whoami").ends_with("=> 0\n"));
+    place.simulator.set(|it| it.throttle.next_wait = Duration::from_secs(3_600));
+    place.simulator.throttle_next(1);
+    let said = place.home.run("whoami");
+
+    assert!(!said.contains("could not reach") && said.contains("throttl"), "{said}");
+    assert!(!said.ends_with("=> 0\n"), "{said}");
+    assert!(place.home.run("whoami").ends_with("=> 0\n"), "the session is as it was");
 }

@@ -53,7 +53,8 @@ impl HttpIssuer {
         let request = async {
             let response = self.request_me(bearer).await?;
             let status = response.status();
-            if status == StatusCode::TOO_MANY_REQUESTS {
+            // A question can have no conflict: 409 is what Nexudus's documents say of its limits.
+            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT) {
                 let retry_after = token_response::parse_retry_after(response.headers());
                 let retry_after = retry_after.unwrap_or(DEFAULT_RETRY);
                 return Err(throttle::Error::Queue { retry_after }.into());
@@ -66,5 +67,5 @@ impl HttpIssuer {
     }
 }
 
-/// When to ask again after a 429 that does not say.
+/// When to ask again after a response that does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
