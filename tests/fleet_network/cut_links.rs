@@ -42,6 +42,32 @@ fn a_member_whose_link_is_cut_serves_on_and_comes_back() {
 
 #[test]
 #[ignore = "takes minutes: make check-fleet"]
+fn a_member_that_is_cut_off_while_it_renews_brings_the_pair_when_it_is_back() {
+    isolated(
+        "cut_links::a_member_that_is_cut_off_while_it_renews_brings_the_pair_when_it_is_back",
+        || {
+            let fleet = Fleet::start();
+            let mark = fleet.mark();
+            let apart = &fleet.members[APART];
+            let held = fleet.refresh_held(APART);
+            apart.node.cut(Cut::Both, ENGINES);
+            drop(held);
+            // No event tells that a lease would be over.
+            std::thread::sleep(LEASE);
+            fleet.members[0].begin_refresh();
+            std::thread::sleep(LEASE);
+            let spent = fleet.issuer.token_calls().len() - mark.token_calls;
+            assert_eq!(spent, 1, "the others leave it to its owner");
+            apart.node.heal();
+            fleet.until_agreed();
+            let excuse = Excuse { stale: Some(APART), ..Excuse::default() };
+            fleet.judge("cut off while its request was out", mark, excuse);
+        },
+    );
+}
+
+#[test]
+#[ignore = "takes minutes: make check-fleet"]
 fn a_member_that_is_cut_off_until_its_token_ends_opens_one_session_of_its_own() {
     isolated(
         "cut_links::a_member_that_is_cut_off_until_its_token_ends_opens_one_session_of_its_own",

@@ -96,6 +96,11 @@ impl Engines {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Returns the machine of a server.
+    pub(crate) fn node(&self, server: usize) -> &Node {
+        &self.servers[server].node
+    }
+
     /// Sends a command to the primary as its operator. It must be done.
     pub(crate) fn tell(&self, words: &[&str]) {
         assert_eq!(self.ask(self.primary(), words).trim(), "OK", "{words:?}");

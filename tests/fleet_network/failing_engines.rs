@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::judge::Excuse;
-use crate::namespaces::isolated;
+use crate::namespaces::{Cut, ENGINES, isolated};
 use crate::stage::Fleet;
 use crate::{LEASE, until};
 
@@ -37,6 +37,30 @@ fn fail_over(fleet: &mut Fleet, meanwhile: impl FnOnce(&Fleet)) {
     fleet.until_agreed();
     fleet.engines.start_again(old);
     fleet.engines.until_replica(old);
+}
+
+/// The members reach a primary that is none any more: what it takes is lost when it hears of the other.
+#[test]
+#[ignore = "takes minutes: make check-fleet"]
+fn a_primary_that_its_replicas_have_lost_costs_no_login() {
+    isolated("failing_engines::a_primary_that_its_replicas_have_lost_costs_no_login", || {
+        let fleet = Fleet::start();
+        let mark = fleet.mark();
+        let old = fleet.engines.primary();
+        fleet.engines.node(old).cut(Cut::Both, ENGINES);
+        until("there is another primary", || fleet.engines.primary() != old);
+        for member in &fleet.members {
+            member.begin_refresh();
+        }
+        // No event tells that a lease would be over.
+        std::thread::sleep(LEASE);
+        fleet.engines.node(old).heal();
+        fleet.engines.until_replica(old);
+        fleet.until_agreed();
+        fleet.refresh(0);
+        fleet.until_agreed();
+        fleet.judge("two primaries", mark, Excuse::default());
+    });
 }
 
 #[test]
