@@ -63,7 +63,7 @@ check-mutants:  ## Mutation test of the session's state machine: no mutant survi
 	@scripts/check-mutants.sh
 
 SEEDS ?= 100
-check-fleet:  ## Simulated fleets, SEEDS of each plan (default 100), and slow faults of real engines (an hour)
+check-fleet:  ## Simulated fleets, SEEDS of each plan (default 100), slow faults of real engines, whole fleets (an hour)
 	@scripts/check-fleet.sh $(SEEDS)
 
 check-ui:  ## The page of `ui` in a real Chromium, and attacks on it (minutes)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs what is too slow for every day: many seeds of each simulated fleet, and the faults of real engines
-# that take a minute each (they mount file systems and cut links, in namespaces of their own).
+# and of whole fleets that take a minute each (they mount file systems and cut links, in namespaces of
+# their own).
 #
 # usage: scripts/check-fleet.sh [SEEDS]
 set -euo pipefail
@@ -18,4 +19,7 @@ for ((first = 0; first < seeds; first += 10)); do
 done
 ${CARGO:-cargo} nextest run --package shared-session --locked --no-fail-fast --test promises \
   --run-ignored only --filterset 'test(/^engines::(faults|links::a_)/)' || status=1
+# One after the other: each has sixteen processes of its own, and promises that are measured in seconds.
+${CARGO:-cargo} nextest run --package nexudus-proxy --locked --no-fail-fast --test fleet_network \
+  --run-ignored all --test-threads 1 || status=1
 exit $status

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::error::Diagnostic;
 use super::source::ValueSource;
 use super::value::ConfigValue;
@@ -197,6 +198,19 @@ impl ConfigValue for Vec<FleetShare> {
         self.iter().map(word).collect::<Vec<_>>().into()
     }
 }
+
+/// Returns how many times faster than a real one a member lives.
+///
+/// A program that was built for development reads a variable, so that a test of whole fleets takes
+/// minutes and not hours. A released one has no such variable.
+pub(super) fn timing_divisor(environment: &Environment) -> u32 {
+    let is_development = cfg!(debug_assertions);
+    let variable = is_development.then(|| environment.get(TIMING_VARIABLE)).flatten();
+    variable.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1)
+}
+
+/// Without the prefix of the keys, because it is none.
+const TIMING_VARIABLE: &str = "TEST_FLEET_TIMING_DIVISOR";
 
 /// Finds what a fleet cannot keep: nothing of the section is used by half.
 pub(super) fn check(

@@ -14,7 +14,7 @@ use super::merge::{Merge, Override};
 use super::paths::{self, Paths};
 use super::runtime_dir::{self, RUNTIME_DIR};
 use super::source::ValueSource;
-use super::{Config, commands, defaults, validate};
+use super::{Config, commands, defaults, fleet, validate};
 
 /// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,7 @@ impl Sources {
         }
         merged.environment(&self.environment);
         merged.flags(&self.flags, &self.environment);
+        merged.config.fleet.timing_divisor = fleet::timing_divisor(&self.environment);
         validate::validate(&merged.config, &merged.places, &mut merged.problems);
         if !merged.problems.is_empty() {
             merged.problems.sort_by(|one, other| one.place().cmp(&other.place()));

@@ -139,8 +139,29 @@ impl Member {
         self.changed();
     }
 
-    /// Queues the write of a record.
+    /// Queues a record that is new here: until it is written, the engine is not behind for lacking it.
     pub(super) fn put<R: Record>(&mut self, place: Place, name: &str, fence: Fence, record: &R) {
+        if place == Place::Registers {
+            self.engine.unwritten.insert(name.to_owned(), fence);
+        }
+        self.enqueue_put(place, name, fence, record);
+    }
+
+    /// Queues a register that the engine should have, unless its first write is queued.
+    pub(super) fn put_again<R: Record>(&mut self, name: &str, fence: Fence, record: &R) {
+        if !self.engine.unwritten.contains_key(name) {
+            self.enqueue_put(Place::Registers, name, fence, record);
+        }
+    }
+
+    /// Notes that the engine has answered the write of a register.
+    pub(super) fn written(&mut self, name: &str, fence: Fence) {
+        if self.engine.unwritten.get(name) == Some(&fence) {
+            self.engine.unwritten.remove(name);
+        }
+    }
+
+    fn enqueue_put<R: Record>(&mut self, place: Place, name: &str, fence: Fence, record: &R) {
         let stored = Stored::seal(&self.setup.keys, name, fence, record);
         let unopened = match name {
             "epoch" => self.local.epoch.unopened(),

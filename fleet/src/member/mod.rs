@@ -38,7 +38,7 @@ mod spending;
 mod types;
 mod work;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use self::commands::{Chains, Command};
@@ -117,6 +117,8 @@ struct EngineState {
     members: BTreeSet<Incarnation>,
     /// Whether the last poll found nothing to write again.
     has_reported: bool,
+    /// Registers that are new here and that the engine does not have yet, with their fences.
+    unwritten: BTreeMap<String, Fence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

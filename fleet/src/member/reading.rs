@@ -26,9 +26,9 @@ impl Member {
         ]
         .map(|(name, fence)| (name.to_owned(), fence))
         .into_iter()
-        .filter(|(_, fence)| *fence > Fence::ZERO)
+        .filter(|(name, fence)| *fence > Fence::ZERO && !self.engine.unwritten.contains_key(name))
         .collect::<std::collections::BTreeMap<_, _>>();
-        // A pair that is not committed yet does not make the engine look behind.
+        // Nor does a pair that is not committed yet make the engine look behind.
         if !self.local.is_uncommitted && self.local.session.fence() > Fence::ZERO {
             have.insert("session".to_owned(), self.local.session.fence());
         }
@@ -86,7 +86,9 @@ impl Member {
         }
         if error == CallError::Malformed && in_flight == InFlight::Queued {
             // The engine will not take it another time either.
-            self.queue.pop_front();
+            if let Some(Call::Put { name, stored, .. }) = self.queue.pop_front() {
+                self.written(&name, stored.fence);
+            }
         }
     }
 
@@ -176,7 +178,7 @@ impl Member {
             Merge::Reassert => {
                 if let Some((fence, epoch)) = self.local.epoch.get() {
                     let epoch: Epoch = epoch.clone();
-                    self.put(Place::Registers, "epoch", fence, &epoch);
+                    self.put_again("epoch", fence, &epoch);
                 }
             }
             Merge::Same | Merge::Unopened => {}
@@ -266,7 +268,7 @@ impl Member {
             let merge = self.local.lock.merge(&self.setup.keys, "lock", stored);
             if let (Merge::Reassert, Some((fence, lock))) = (merge, self.local.lock.get()) {
                 let lock: Lock = *lock;
-                self.put(Place::Registers, "lock", fence, &lock);
+                self.put_again("lock", fence, &lock);
             }
             self.merged(merge, self.local.lock.fence());
         }
@@ -276,7 +278,7 @@ impl Member {
             self.read_refusal();
             if let (Merge::Reassert, Some((fence, attempts))) = (merge, self.local.attempts.get()) {
                 let attempts: Attempts = *attempts;
-                self.put(Place::Registers, "attempts", fence, &attempts);
+                self.put_again("attempts", fence, &attempts);
             }
             self.merged(merge, self.local.attempts.fence());
         }
@@ -317,6 +319,9 @@ impl Member {
     /// Takes the answer to the first of the queue.
     fn performed(&mut self, reply: Reply, now: Now) {
         let Some(call) = self.queue.pop_front() else { return };
+        if let Call::Put { place: Place::Registers, name, stored, .. } = &call {
+            self.written(name, stored.fence);
+        }
         match (call, reply) {
             (Call::ReadSet, Reply::Set { revision, records }) => {
                 let time = self.engine_time(now);

@@ -322,7 +322,12 @@ impl Member {
 
     /// Says that a person is needed, and shares which generation was refused.
     fn block(&mut self, block: Block, dead: Fence, lease: Lease, now: Now) {
-        let known = self.local.attempts.get().map(|(_, attempts)| *attempts);
+        // A try that has brought a pair would count as one in vain under the newer fence.
+        let record = self.local.session.fence();
+        let known = self.local.attempts.get().map(|(fence, known)| {
+            let tries = if record >= fence { 0 } else { known.tries };
+            Attempts { tries, ..*known }
+        });
         if let Some(known) = known.filter(|known| known.dead < dead) {
             self.write_attempts(lease, Attempts { dead, ..known });
         }

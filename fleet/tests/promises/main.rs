@@ -8,4 +8,5 @@ mod engines;
 mod hinted;
 mod judged;
 mod model;
+mod own_writes;
 mod simulation;

@@ -84,10 +84,12 @@ fn the_password_of_seed_38_is_tried_no_more_once_it_was_refused() {
 fn seeds_that_broke_a_promise_once_keep_every_promise() {
     let dying = Plan { primaries_die: true, ..Plan::default() };
     let gateway = Plan { gateway: Gateway::Failing, ..Plan::default() };
-    let broken: [(&Plan, &[u64]); 3] = [
+    let one_password = Plan { passwords: 1, ..Plan::default() };
+    let broken: [(&Plan, &[u64]); 4] = [
         (&Plan::default(), &[92]),
         (&dying, &[27, 40, 59, 72, 79, 112, 130, 209, 310, 385]),
         (&gateway, &[17, 128, 246, 263]),
+        (&one_password, &[308]),
     ];
     for (plan, seeds) in broken {
         for seed in seeds {
