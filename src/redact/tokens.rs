@@ -71,12 +71,10 @@ impl TokenTable {
         out.push_str("«PII:");
         out.push_str(category.word());
         out.push(':');
-        let mut shown = [0; 16];
-        for (at, digit) in shown.iter_mut().enumerate() {
-            *digit = HEX[usize::from((digits >> (60 - 4 * at)) as u8 & 15)];
+        let count = if is_shared { 16 } else { 8 };
+        for at in 0..count {
+            out.push(char::from(HEX[usize::from((digits >> (60 - 4 * at)) as u8 & 15)]));
         }
-        let shown = if is_shared { &shown[..] } else { &shown[..8] };
-        out.push_str(std::str::from_utf8(shown).expect("hexadecimal digits are ASCII"));
         out.push('»');
     }
 
