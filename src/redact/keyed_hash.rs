@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 /// A key, as the states that every inner and every outer hash begins with.
 pub(super) struct KeyedHash {
-    inner: Zeroizing<State>,
-    outer: Zeroizing<State>,
+    inner: Zeroizing<HashState>,
+    outer: Zeroizing<HashState>,
 }
 
-type State = [u32; 8];
+type HashState = [u32; 8];
 
 impl KeyedHash {
     pub(super) fn new(key: &[u8; 32]) -> Self {
@@ -35,7 +35,7 @@ impl KeyedHash {
 }
 
 /// Returns the state after the key, masked and filled up to a block.
-fn state_after(key: &[u8; 32], mask: u8) -> State {
+fn state_after(key: &[u8; 32], mask: u8) -> HashState {
     let mut block = [mask; BLOCK];
     block.iter_mut().zip(key).for_each(|(byte, of_key)| *byte ^= of_key);
     let mut state = INITIAL;
@@ -44,7 +44,7 @@ fn state_after(key: &[u8; 32], mask: u8) -> State {
 }
 
 /// Returns the hash of one block, which led to `state`, and this text behind it.
-fn finish(mut state: State, text: &[u8]) -> State {
+fn finish(mut state: HashState, text: &[u8]) -> HashState {
     let (whole, rest) = text.as_chunks::<BLOCK>();
     if !whole.is_empty() {
         compress256(&mut state, whole);
@@ -73,7 +73,7 @@ const BLOCK: usize = 64;
 const LENGTH: usize = 8;
 
 /// The state that SHA-256 begins with (FIPS 180-4, 5.3.3).
-const INITIAL: State = [
+const INITIAL: HashState = [
     0x6a09_e667,
     0xbb67_ae85,
     0x3c6e_f372,
