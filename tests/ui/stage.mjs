@@ -77,7 +77,15 @@ export class Stage {
     const tail = spawn(path.join(BIN, "nexudus-proxy"), ["tail", "--har", file, ...flags], { env: this.env, stdio: "ignore" });
     // The file is there before the command listens for the first request.
     const begun = Date.now();
-    const read = () => (fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")).log.entries : []);
+    // Node reads a file in parts, between which the command may write: whole is what it has left in the end.
+    const read = () => {
+      try {
+        return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")).log.entries : [];
+      } catch (error) {
+        if (error instanceof SyntaxError) return [];
+        throw error;
+      }
+    };
     const asked = () => read().filter((entry) => !entry.request.url.endsWith("/begin")).length;
     while (read().length === 0) {
       if (Date.now() - begun > 20_000) throw new Error("nothing is written");
