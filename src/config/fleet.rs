@@ -3,6 +3,7 @@
 //! The URL of the engine never holds a secret: a user or a password in it is refused, and what is
 //! refused is not repeated.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -206,7 +207,8 @@ impl ConfigValue for Vec<FleetShare> {
 pub(super) fn timing_divisor(environment: &Environment) -> u32 {
     let is_development = cfg!(debug_assertions);
     let variable = is_development.then(|| environment.get(TIMING_VARIABLE)).flatten();
-    variable.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(1)
+    let divisor: Option<NonZeroU32> = variable.and_then(|text| text.to_str()?.parse().ok());
+    divisor.map_or(1, NonZeroU32::get)
 }
 
 /// Without the prefix of the keys, because it is none.

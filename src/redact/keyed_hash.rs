@@ -36,10 +36,10 @@ impl KeyedHash {
 
 /// Returns the state after the key, masked and filled up to a block.
 fn state_after(key: &[u8; 32], mask: u8) -> HashState {
-    let mut block = [mask; BLOCK];
+    let mut block = Zeroizing::new([mask; BLOCK]);
     block.iter_mut().zip(key).for_each(|(byte, of_key)| *byte ^= of_key);
     let mut state = INITIAL;
-    compress256(&mut state, &[block]);
+    compress256(&mut state, std::slice::from_ref(&*block));
     state
 }
 
