@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-fleet check-instructions check-clients check-tunnels check-ui check-redaction dist check-packages check-reproducible
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-fleet check-instructions check-clients check-tunnels check-ui check-redaction check-long-run dist check-packages check-reproducible
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ check-ui:  ## The page of `ui` in a real Chromium, and attacks on it (minutes)
 PROGRAM ?= target/release/nexudus-proxy
 check-redaction:  ## The memory of PROGRAM (default: a release build) while a redacted answer of 500 MB is read (minutes)
 	benches/long_answer.py $(PROGRAM)
+
+check-long-run:  ## Ten million requests to PROGRAM: memory, descriptors and cost stay where they are (minutes)
+	benches/long_run.py $(PROGRAM)
 
 BASE ?= main
 check-instructions:  ## Instructions per request beside BASE (default main): at most 3 % more (minutes)

@@ -4,18 +4,21 @@
     benches/growth.py [PROGRAM] [--seconds N] [--rounds N] [--only ROW] [--write]
 
 nexudus-proxy, nginx and HAProxy (if installed) take each point in turn, in interleaved rounds; the
-median is taken. The proxy has one core, upstream and load have another. --write puts the figures
+median is taken. The proxy has one core, upstream and load have another. The processor time is that of
+the requests which the upstream counts in the middle of a load, when each caller has its connection; p99
+is that of the whole load, its first handshakes too. --write puts the figures
 into growth.json, the plots into growth-*.svg and the table into README.md.
 """
 
 import argparse
 import json
 import resource
-import socket
+import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import compare
@@ -34,11 +37,11 @@ ROWS = {
     "bytes": upstream.SIZES,
     "headers": [0, 16, 64],
     "rules": [0, 100, 1_000],
-    "keys": [0, 100, 1_000],
+    "keys": [1, 1_000, 10_000],
 }
 OURS_ALONE = ("rules", "keys")
-UNLIMITED = {"read_only": False, "allow": [], "deny": [], "expires": None, "rate": None,
-             "max_requests": None}
+# Above this, bodies are downloaded one by one: a load would not end a request in its time.
+LARGEST_LOAD = 4 << 20
 
 
 def main():
@@ -94,18 +97,42 @@ def one(work, authority, options, kind, point, maker, turn):
             url = f"http://127.0.0.1:{proxy.port}/api/sized/{point}"
         if kind == "headers":
             words = [word for at in range(point) for word in ("-H", f"X-Growth-{at}: {at:032}")]
-        if kind == "keys" and point:
+        if kind == "keys":
             words = ["-H", f"Authorization: Bearer {add_keys(proxy, point)}"]
         try:
-            # A thousand callers take a while until each has had its handshake.
-            measure.wrk(url, callers, 1 + callers // 500, 1, words)
-            before = measure.cpu(process.pid)
-            seen = measure.wrk(url, callers, options.seconds, 1, words)
-            used = (measure.cpu(process.pid) - before) / seen["requests"] * 1e6
-        except (RuntimeError, ZeroDivisionError) as error:
+            if kind == "bytes" and point > LARGEST_LOAD:
+                return downloaded(process.pid, url)
+            return loaded(process.pid, url, callers, options.seconds, words)
+        except (RuntimeError, ZeroDivisionError, subprocess.CalledProcessError) as error:
             print(f"  failed: {error}", file=sys.stderr)
             return [("failed", 1)]
-    return [("cpu_us", used), ("p99_ms", seen["p99_ms"]), ("per_second", seen["per_second"])]
+
+
+def loaded(pid, url, callers, seconds, words):
+    """Measures a load: its cost once all callers are there, its p99 from its first moment."""
+    readings = []
+
+    def read():
+        # A thousand callers take a while until each has had its handshake.
+        time.sleep(warm_up)
+        readings.append((measure.cpu(pid), upstream.served(PORT)))
+        time.sleep(seconds)
+        readings.append((measure.cpu(pid), upstream.served(PORT)))
+
+    warm_up = 1 + callers // 500
+    seen = measure.wrk(url, callers, warm_up + seconds + 1, 1, words, meanwhile=read)
+    (before, first), (after, last) = readings
+    return [("cpu_us", (after - before) / (last - first) * 1e6), ("p99_ms", seen["p99_ms"]),
+            ("per_second", (last - first) / seconds)]
+
+
+def downloaded(pid, url, times=2):
+    """Measures downloads, one after another; `p99_ms` is the time that one takes."""
+    measure.download(url, 1)
+    before = measure.cpu(pid)
+    _, elapsed = measure.download(url, 1, times)
+    return [("cpu_us", (measure.cpu(pid) - before) / times * 1e6), ("p99_ms", elapsed / times * 1e3),
+            ("per_second", times / elapsed)]
 
 
 def deny(home, count):
@@ -116,20 +143,23 @@ def deny(home, count):
 
 
 def add_keys(proxy, count):
-    """Adds clients through the admin socket, and returns the key of the last one."""
-    made = {}
-    for at in range(count):
-        body = json.dumps({"action": "add", "name": f"growth-{at}", "limits": UNLIMITED}).encode()
-        with socket.socket(socket.AF_UNIX) as admin:
-            admin.connect(f"{proxy.environment['XDG_RUNTIME_DIR']}/nexudus-proxy/admin.sock")
-            admin.sendall(b"POST /v1/clients HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                          b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-            answer = b"".join(iter(lambda: admin.recv(65536), b""))
-        head, _, said = answer.partition(b"\r\n\r\n")
-        if b" 201 " not in head.split(b"\r\n")[0] and b" 200 " not in head.split(b"\r\n")[0]:
-            raise RuntimeError(answer.decode(errors="replace"))
-        made = json.loads(said)
-    return made["key"]
+    """Gives ours this many clients, all but one of them written into its file; returns the key of that one."""
+    add = [*proxy.command[:1], "client", "add", "growth", *proxy.command[2:4]]
+    key = subprocess.run(add, env=proxy.environment, check=True, capture_output=True, text=True).stdout.strip()
+    file = next(Path(proxy.environment["XDG_STATE_HOME"]).rglob("clients.json"))
+    held = json.loads(file.read_text())
+    for at in range(1, count):
+        of_its_own = {"id": f"{at:016x}", "name": f"growth-{at}", "key_sha256": secrets.token_hex(32)}
+        held["clients"].append({**held["clients"][0], **of_its_own})
+    whole = file.with_suffix(".new")
+    whole.write_text(json.dumps(held))
+    whole.rename(file)
+    listed = [*proxy.command[:1], "client", "list", "--json", *proxy.command[2:4]]
+    for _ in range(50):
+        out = subprocess.run(listed, env=proxy.environment, check=True, capture_output=True, text=True).stdout
+        if out.count('"name"') >= count:
+            return key
+    raise RuntimeError("the clients are not read")
 
 
 def medians(samples):

@@ -162,11 +162,16 @@ def ask(connection, request):
         answer += piece
 
 
-def wrk(url, connections, seconds, core, words=()):
+def wrk(url, connections, seconds, core, words=(), meanwhile=None):
     """Runs wrk with further words on one core and returns what it saw."""
-    out = subprocess.run(
+    load = subprocess.Popen(
         ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-         "--timeout", "10s", "--latency", *words, url], capture_output=True, text=True, check=True).stdout
+         "--timeout", "10s", "--latency", *words, url], stdout=subprocess.PIPE, text=True)
+    if meanwhile:
+        meanwhile()
+    out, _ = load.communicate()
+    if load.returncode:
+        raise RuntimeError(f"wrk ended with {load.returncode}")
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     errors = re.search(r"Socket errors: (.*)", out)
     if bad or errors:

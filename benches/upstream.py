@@ -1,12 +1,14 @@
 """The server behind every proxy: nginx over TLS, with a small answer, a large one, a list and a token."""
 
+import http.client
+import ssl
 import subprocess
 import textwrap
 
 SMALL = 1100
 LARGE = 256 << 20
 # Bodies of /api/sized/BYTES.
-SIZES = [1, 1 << 10, 16 << 10, 256 << 10, 4 << 20]
+SIZES = [1, 1 << 10, 16 << 10, 256 << 10, 4 << 20, 64 << 20, 1 << 30]
 
 # A member with six personal values of its own.
 COWORKER = (
@@ -29,7 +31,8 @@ def prepare(work, port, coworkers=100):
             file.write(b"\x5a" * (1 << 20))
     (root / "sized").mkdir(exist_ok=True)
     for size in SIZES:
-        (root / "sized" / str(size)).write_bytes(b"\x5a" * size)
+        with open(root / "sized" / str(size), "wb") as file:
+            file.truncate(size)
     record = '{"Id":1,"FullName":"Ada Lovelace","Active":true},'
     (root / "small.json").write_text(('{"Records":[' + record * 40)[:SMALL - 2] + "]}")
     with open(root / "coworkers.json", "w", encoding="utf-8") as file:
@@ -51,15 +54,28 @@ def prepare(work, port, coworkers=100):
             server {{
                 listen 127.0.0.1:{port} ssl backlog=4096;
                 root {root};
+                location = /count {{ stub_status; }}
                 location = /api/token {{ return 200 '{token % ("t" * 300)}'; }}
                 location = /api/small {{ alias {root}/small.json; }}
                 location = /api/large {{ alias {root}/large.bin; }}
                 location /api/sized/ {{ alias {root}/sized/; }}
+                location /api/each/ {{ rewrite ^ /small.json break; }}
                 location = /api/spaces/coworkers {{ alias {root}/coworkers.json; }}
             }}
         }}
     """))
     return ["nginx", "-c", str(config), "-e", "stderr"], work / "authority.pem"
+
+
+def served(port):
+    """Returns how many requests the server has had so far."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusting)
+    connection.request("GET", "/count")
+    numbers = connection.getresponse().read().split(b"\n")[2].split()
+    connection.close()
+    return int(numbers[2])
 
 
 def certificates(work):

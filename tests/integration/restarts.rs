@@ -265,6 +265,37 @@ async fn a_renewal_that_came_due_during_a_suspend_waits_for_the_network() {
     assert_eq!(grant_types(&upstream), ["password", "refresh_token"]);
 }
 
+/// A laptop's day: each hour a request, then a lid that is closed, then one that comes upon what is left.
+#[tokio::test]
+async fn a_day_of_idle_hours_and_suspends_costs_one_password_and_leaves_nothing_behind() {
+    let knobs = |knobs: &mut Settings| knobs.token.access_life = secs(3_600);
+    let upstream = upstream().frozen_clock().set(knobs).start().unwrap();
+    let (setup, hand) = daemon(&upstream).stored().manual_clock();
+    let daemon = setup.run().await;
+    let mut tasks = vec![];
+
+    for hour in 0..24 {
+        assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+        for _ in 0..10 {
+            advance(&hand, &upstream, secs(120));
+            daemon.idle().await;
+        }
+        hand.suspend(secs(2_400));
+        upstream.advance(secs(2_400));
+        assert_eq!(daemon.post("/api/echo", &hour.to_string()).await.status(), 200);
+        daemon.session_until(|view| view.saved && !view.renewing).await;
+        tasks.push(tokio::runtime::Handle::current().metrics().num_alive_tasks());
+    }
+
+    let grants = grant_types(&upstream);
+    assert_eq!(grants.iter().filter(|grant| *grant == "password").count(), 1);
+    assert!((20..=25).contains(&grants.len()), "one renewal an hour: {grants:?}");
+    let refused = upstream.requests().into_iter().filter(|seen| seen.status == Some(401));
+    assert_eq!(refused.count(), 0);
+    executed_once(&upstream, 24);
+    assert!(tasks.iter().max() <= tasks[..6].iter().max(), "{tasks:?}");
+}
+
 #[tokio::test]
 async fn a_write_after_a_suspend_does_not_go_out_on_a_connection_from_before() {
     let upstream = upstream().frozen_clock().start().unwrap();

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | started, unlocked | an attempt is due: it resumes the saved session or logs in |
 //! | issued | the token is held, failures are forgotten, a new pair is stored, a renewal is planned |
+//! | issued from the disk, but the user asked for a refresh meanwhile | it is held, and an attempt is due |
 //! | issued after a logout | the token is dropped |
 //! | issued while locked | the pair is stored, the token is not held |
 //! | unchanged (the changed login is of the same account) | blocks are lifted, the renewal stays planned |
@@ -209,8 +210,10 @@ impl StateMachine {
         self.newer_than = Some(token.generation);
         self.renewal = token.renewal_time(jitter);
         self.token = Some(token).filter(|_| !self.access.is_locked());
-        // A login that changed while this token was on its way may be another account's.
-        if self.trigger == Trigger::CredentialsChanged {
+        // A login that changed while this token was on its way may be another account's; a user who
+        // asked for a new token meanwhile does not get a saved one.
+        let asked = if is_new { Trigger::CredentialsChanged } else { Trigger::User };
+        if self.trigger >= asked {
             self.attempt.plan(now);
         } else {
             self.attempt.plan(self.renewal);
@@ -378,12 +381,6 @@ impl StateMachine {
 
     fn holds(&self, generation: u64) -> bool {
         self.token.is_some_and(|token| token.generation == generation)
-    }
-}
-
-impl Default for StateMachine {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

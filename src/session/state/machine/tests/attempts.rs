@@ -174,6 +174,20 @@ fn a_refresh_request_during_an_attempt_needs_no_other_attempt() {
 }
 
 #[test]
+fn a_refresh_request_while_a_saved_token_is_read_fetches_a_new_one() {
+    let mut session = Session::started();
+    session.at(0, Event::RefreshRequested);
+
+    let actions = session.at(0, Event::Issued { token: token(7, 0, 1_000), is_new: false });
+
+    let renewal = FetchRequest { trigger: Trigger::User, ..request(7, true) };
+    assert_eq!(actions, [Action::Fetch(renewal)]);
+    assert_eq!(session.0.token(), Some(token(7, 0, 1_000)));
+    session.at(1, issued(8, 1, 1_000));
+    assert_eq!(session.at(1, Event::Stored), [Action::WakeAt(secs(801))]);
+}
+
+#[test]
 fn a_stop_starts_no_attempt_and_finishes_the_write() {
     let mut session = unsaved(1_000);
     session.at(0, Event::StoreFailed);
@@ -188,7 +202,7 @@ fn a_stop_starts_no_attempt_and_finishes_the_write() {
 
 #[test]
 fn a_new_session_holds_nothing() {
-    let state = StateMachine::default();
+    let state = StateMachine::new();
 
     assert!(state.is_settled() && !state.is_shut() && !state.lacks_access());
     assert_eq!((state.token(), state.next_attempt(), state.error()), (None, None, None));
