@@ -54,6 +54,7 @@ def prepare(work, port, coworkers=100):
             server {{
                 listen 127.0.0.1:{port} ssl backlog=4096;
                 root {root};
+                location = /api/upload {{ client_max_body_size 1m; return 200 '{{}}'; }}
                 location = /count {{ stub_status; }}
                 location = /api/token {{ return 200 '{token % ("t" * 300)}'; }}
                 location = /api/small {{ alias {root}/small.json; }}
