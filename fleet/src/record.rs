@@ -83,16 +83,12 @@ pub struct Attempts {
 pub struct Client {
     /// What the program keeps about the client.
     pub payload: String,
-    /// When its key expires.
-    pub expires: Option<u64>,
 }
 
-/// A client whose key was revoked.
+/// A client whose key was revoked. It stays for good: an engine that was restored may have a version of the
+/// client whose key ends later than that of any version which is known, or never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tombstone {
-    /// When the key would have expired: until then the tombstone stays.
-    pub expires: Option<u64>,
-}
+pub struct Tombstone {}
 
 /// A chain that a member opened while it was cut off, to be revoked at the issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

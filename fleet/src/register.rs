@@ -197,12 +197,7 @@ impl RecordSet {
     }
 
     /// Compares with all of the engine's set; returns what must be written again.
-    pub fn merge(
-        &mut self,
-        keys: &Keyring,
-        engine: &[(String, Stored)],
-        now: u64,
-    ) -> Vec<(String, Stored)> {
+    pub fn merge(&mut self, keys: &Keyring, engine: &[(String, Stored)]) -> Vec<(String, Stored)> {
         for (name, stored) in engine {
             if let Some(id) = name.strip_prefix(CLIENT) {
                 self.raise(id, Entry::open(keys, name, stored));
@@ -217,7 +212,7 @@ impl RecordSet {
         self.clients.retain(|id, entry| match entry {
             // Nothing is known of what was removed again.
             Entry::Unopened(_) => stands.contains_key(format!("{CLIENT}{id}").as_str()),
-            Entry::Live(..) | Entry::Revoked(..) => !entry.is_over(now),
+            Entry::Live(..) | Entry::Revoked(..) => true,
         });
         self.missing(keys, &stands)
     }
@@ -266,14 +261,6 @@ impl Entry {
             (Self::Live(fence, _), Self::Live(held, _))
             | (Self::Unopened(fence), Self::Live(held, _) | Self::Unopened(held)) => fence > held,
             (Self::Live(..), Self::Unopened(_)) => true,
-        }
-    }
-
-    /// Says whether the entry says nothing any more at `now`.
-    fn is_over(&self, now: u64) -> bool {
-        match self {
-            Self::Live(..) | Self::Unopened(_) => false,
-            Self::Revoked(_, tombstone) => tombstone.expires.is_some_and(|expires| expires < now),
         }
     }
 

@@ -27,7 +27,7 @@ fn a_sealed_record_that_is_cut_made_longer_or_changed_opens_nowhere() {
     let keys = Keyring::new("default", &[&[7; 32]]).unwrap();
     let fence = Fence::new(1_790_000_000_000_000).unwrap();
     let lock = Stored::seal(&keys, "lock", fence, &Lock { locked: true }).to_bytes();
-    let gone = Stored::seal(&keys, "client/a", fence, &Tombstone { expires: Some(9) }).to_bytes();
+    let gone = Stored::seal(&keys, "client/a", fence, &Tombstone {}).to_bytes();
     for bytes in [lock, gone] {
         fuzzed::check(&bytes);
         for length in 0..bytes.len() {

@@ -157,7 +157,9 @@ fn clients(fleet: &FleetStatus) -> String {
         text.push_str(&format!(", {} refused: their records do not open", fleet.clients_unopened));
     }
     if fleet.clients_stale {
-        text.push_str("; callers with keys are refused until the engine answers");
+        text.push_str(
+            "; callers with shared keys are refused until the engine is known to be current",
+        );
     }
     text
 }

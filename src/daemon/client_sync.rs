@@ -165,9 +165,9 @@ impl ClientSync {
                 self.fleet.revoke_client(id);
             }
         }
-        for Offer { id, payload, expires } in result.offers {
+        for Offer { id, payload } in result.offers {
             if self.is_new(&id, Some(&payload)) {
-                self.fleet.put_client(id, payload, expires);
+                self.fleet.put_client(id, payload);
             }
         }
         is_pending

@@ -147,10 +147,9 @@ impl Fleet {
         self.0.clients.subscribe()
     }
 
-    /// Adds or changes a named client. `expires`: when a revocation of it can be forgotten, in
-    /// milliseconds since 1970.
-    pub fn put_client(&self, id: String, payload: String, expires: Option<u64>) {
-        let client = shared_session::record::Client { payload, expires };
+    /// Adds or changes a named client.
+    pub fn put_client(&self, id: String, payload: String) {
+        let client = shared_session::record::Client { payload };
         self.command(Command::PutClient { id, client });
     }
 

@@ -125,11 +125,7 @@ impl Member {
                 }
             }
             Command::Revoke { id } => {
-                let expires = match self.local.set.client(&id) {
-                    Some(Entry::Live(_, client)) => client.expires,
-                    Some(Entry::Revoked(..) | Entry::Unopened(_)) | None => None,
-                };
-                let tombstone = Tombstone { expires };
+                let tombstone = Tombstone {};
                 self.local.set.raise(&id, Entry::Revoked(fence, tombstone));
                 self.put(Place::Set, &format!("{CLIENT}{id}"), fence, &tombstone);
             }

@@ -324,9 +324,8 @@ impl Member {
         }
         match (call, reply) {
             (Call::ReadSet, Reply::Set { revision, records }) => {
-                let time = self.engine_time(now);
                 let before = self.local.set.clone();
-                let again = self.local.set.merge(&self.setup.keys, &records, time);
+                let again = self.local.set.merge(&self.setup.keys, &records);
                 for (name, stored) in again {
                     let place = Place::Set;
                     self.queue.push_back(Call::Put { place, name, stored, unopened: None });

@@ -18,11 +18,11 @@ fn lock(keys: &Keyring, number: u64, locked: bool) -> Stored {
 }
 
 fn client(number: u64) -> Entry {
-    Entry::Live(fence(number), Client { payload: number.to_string(), expires: None })
+    Entry::Live(fence(number), Client { payload: number.to_string() })
 }
 
-fn revoked(number: u64, expires: Option<u64>) -> Entry {
-    Entry::Revoked(fence(number), Tombstone { expires })
+fn revoked(number: u64) -> Entry {
+    Entry::Revoked(fence(number), Tombstone {})
 }
 
 proptest! {
@@ -62,11 +62,11 @@ proptest! {
         let at = at % fences.len();
         for (index, number) in fences.iter().enumerate() {
             if index == at {
-                set.raise("a", revoked(tomb, None));
+                set.raise("a", revoked(tomb));
             }
             set.raise("a", client(*number));
         }
-        prop_assert_eq!(set.client("a"), Some(&revoked(tomb, None)));
+        prop_assert_eq!(set.client("a"), Some(&revoked(tomb)));
     }
 }
 
@@ -109,14 +109,14 @@ fn a_record_with_the_fence_of_another_does_not_open() {
 fn a_client_whose_record_does_not_open_is_known_as_such() {
     let (keys, mut set) = (keys(), RecordSet::default());
     let foreign = Keyring::new("default", &[&[9; 32]]).unwrap();
-    let planted = Client { payload: "admin".to_owned(), expires: None };
+    let planted = Client { payload: "admin".to_owned() };
     let planted = Stored::seal(&foreign, "client/a", fence(7), &planted);
 
-    let again = set.merge(&keys, &[("client/a".to_owned(), planted)], 0);
+    let again = set.merge(&keys, &[("client/a".to_owned(), planted)]);
 
     assert_eq!(set.client("a"), Some(&Entry::Unopened(fence(7))));
     assert!(again.is_empty());
-    set.merge(&keys, &[], 0);
+    set.merge(&keys, &[]);
     assert_eq!(set.client("a"), None, "the engine's operator has removed it");
 }
 
@@ -125,28 +125,28 @@ fn a_client_is_refused_as_long_as_what_is_newer_does_not_open() {
     let (keys, mut set) = (keys(), RecordSet::default());
     let foreign = Keyring::new("default", &[&[9; 32]]).unwrap();
     let sealed = |keys: &Keyring, number: u64| {
-        let client = Client { payload: number.to_string(), expires: None };
+        let client = Client { payload: number.to_string() };
         vec![("client/a".to_owned(), Stored::seal(keys, "client/a", fence(number), &client))]
     };
     set.raise("a", client(5));
 
-    let again = set.merge(&keys, &sealed(&foreign, 4), 0);
+    let again = set.merge(&keys, &sealed(&foreign, 4));
     assert_eq!((set.client("a"), again.len()), (Some(&client(5)), 1), "an older one is replaced");
-    let again = set.merge(&keys, &sealed(&foreign, 6), 0);
+    let again = set.merge(&keys, &sealed(&foreign, 6));
     assert_eq!((set.client("a"), again.len()), (Some(&Entry::Unopened(fence(6))), 0));
     // Its key has come, or a member that has it wrote again.
-    set.merge(&keys, &sealed(&keys, 7), 0);
+    set.merge(&keys, &sealed(&keys, 7));
     assert_eq!(set.client("a"), Some(&client(7)));
-    set.merge(&foreign, &sealed(&keys, 8), 0);
-    set.raise("a", revoked(1, None));
-    assert_eq!(set.client("a"), Some(&revoked(1, None)));
+    set.merge(&foreign, &sealed(&keys, 8));
+    set.raise("a", revoked(1));
+    assert_eq!(set.client("a"), Some(&revoked(1)));
 }
 
 #[test]
 fn what_the_engine_lost_is_written_again() {
     let (keys, mut set) = (keys(), RecordSet::default());
     set.raise("a", client(3));
-    set.raise("b", revoked(4, None));
+    set.raise("b", revoked(4));
     set.raise_stray(
         "x",
         fence(5),
@@ -156,17 +156,29 @@ fn what_the_engine_lost_is_written_again() {
     let names = |again: Vec<(String, Stored)>| -> Vec<String> {
         again.into_iter().map(|(name, _)| name).collect()
     };
-    let again = set.merge(&keys, &[], 0);
-    assert_eq!(names(set.merge(&keys, &again, 0)), Vec::<String>::new());
+    let again = set.merge(&keys, &[]);
+    assert_eq!(names(set.merge(&keys, &again)), Vec::<String>::new());
     assert_eq!(names(again), ["client/a", "client/b", "stray/x"]);
 }
 
+/// A key had no end, was given one, and was revoked: the first version must not come back with an old backup.
 #[test]
-fn a_tombstone_ends_when_the_key_would_have() {
+fn a_tombstone_stays_whatever_its_last_version_said() {
     let (keys, mut set) = (keys(), RecordSet::default());
-    set.raise("a", revoked(4, Some(100)));
-    set.merge(&keys, &[], 100);
-    assert!(set.client("a").is_some());
-    set.merge(&keys, &[], 101);
-    assert!(set.client("a").is_none());
+    let first =
+        Stored::seal(&keys, "client/a", fence(1), &Client { payload: "for ever".to_owned() });
+    set.raise("a", client(2));
+    set.raise("a", revoked(4));
+
+    let again = set.merge(&keys, &[("client/a".to_owned(), first)]);
+
+    assert_eq!(set.client("a"), Some(&revoked(4)));
+    assert_eq!(again.len(), 1, "and the engine hears of it");
+}
+
+/// What an earlier version has kept says when a tombstone ends.
+#[test]
+fn the_end_of_an_earlier_versions_tombstone_says_nothing() {
+    let kept = r#"{"Revoked":[4,{"expires":100}]}"#;
+    assert_eq!(serde_json::from_str::<Entry>(kept).unwrap(), revoked(4));
 }

@@ -52,9 +52,9 @@ fn register<R: Record + Clone + PartialEq + std::fmt::Debug>(
 /// Whatever stands in the engine, a client that was revoked stays so.
 fn set(keys: &Keyring, stored: &Stored) {
     let revoked = Fence::new(5).unwrap();
-    let tombstone = Stored::seal(keys, "client/a", revoked, &Tombstone { expires: None });
+    let tombstone = Stored::seal(keys, "client/a", revoked, &Tombstone {});
     let mut set = RecordSet::default();
-    set.merge(keys, &[("client/a".to_owned(), tombstone)], 1);
-    set.merge(keys, &[("client/a".to_owned(), stored.clone())], 1);
+    set.merge(keys, &[("client/a".to_owned(), tombstone)]);
+    set.merge(keys, &[("client/a".to_owned(), stored.clone())]);
     assert!(matches!(set.client("a"), Some(shared_session::register::Entry::Revoked(..))));
 }

@@ -21,10 +21,8 @@ pub(super) struct ClientsFile {
 
 /// A client of a fleet that was revoked here.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RevokedEntry {
     pub(super) id: String,
-    pub(super) expires: Option<u64>,
 }
 
 /// Whether the other members of a fleet know of a client.
@@ -77,8 +75,7 @@ pub(super) struct ClientEntry {
 
 impl RevokedEntry {
     pub(super) fn from_client(client: &StoredClient) -> Self {
-        let expires = client.limits.expires.map(to_unix_seconds);
-        Self { id: client.id.clone(), expires }
+        Self { id: client.id.clone() }
     }
 }
 

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::entry::{ClientEntry, RevokedEntry, Sharing, from_unix_seconds, to_unix_seconds};
+use super::entry::{ClientEntry, Sharing};
 use super::{Contents, StoredClient, is_valid_name, update};
 use crate::clients::Error;
 
@@ -49,8 +49,6 @@ pub struct Offer {
     pub id: String,
     /// The client: its name, the hash of its key, its limits.
     pub payload: String,
-    /// When its revocation can be forgotten, in milliseconds since 1970.
-    pub expires: Option<u64>,
 }
 
 impl fmt::Debug for Offer {
@@ -108,22 +106,16 @@ pub fn reconcile(
 impl Contents {
     fn reconcile(&mut self, records: &FleetRecords, is_known: bool, now: SystemTime) -> Reconciled {
         let mut result = Reconciled::default();
-        self.settle_revocations(records, now, &mut result);
+        self.settle_revocations(records, &mut result);
         self.take_over(records, now, &mut result);
         self.separate_names(records, now, &mut result);
         self.offer(records, is_known, now, &mut result);
         result
     }
 
-    /// Keeps a revocation until the fleet has it, or the key would have expired.
-    fn settle_revocations(
-        &mut self,
-        records: &FleetRecords,
-        now: SystemTime,
-        result: &mut Reconciled,
-    ) {
-        self.revoked
-            .retain(|one| records.get(&one.id) != Some(&FleetRecord::Revoked) && !one.is_over(now));
+    /// Keeps a revocation until the fleet has it.
+    fn settle_revocations(&mut self, records: &FleetRecords, result: &mut Reconciled) {
+        self.revoked.retain(|one| records.get(&one.id) != Some(&FleetRecord::Revoked));
         result.revocations = self.revoked.iter().map(|one| one.id.clone()).collect();
         self.clients.retain(|client| {
             let is_revoked = records.get(&client.id) == Some(&FleetRecord::Revoked);
@@ -209,23 +201,9 @@ impl Contents {
             if is_known && is_wanted {
                 // Before it leaves: from now on a revocation has to follow it.
                 client.sharing = Sharing::Shared;
-                let expires = client.limits.expires.map(|expires| {
-                    (to_unix_seconds(expires) + TOMBSTONE_MARGIN.as_secs()).saturating_mul(1_000)
-                });
-                result.offers.push(Offer {
-                    id: client.id.clone(),
-                    payload: contents(client),
-                    expires,
-                });
+                result.offers.push(Offer { id: client.id.clone(), payload: contents(client) });
             }
         }
-    }
-}
-
-impl RevokedEntry {
-    fn is_over(&self, now: SystemTime) -> bool {
-        let end = self.expires.and_then(from_unix_seconds);
-        end.is_some_and(|end| end + TOMBSTONE_MARGIN < now)
     }
 }
 
@@ -284,10 +262,6 @@ const SHORT_ID: usize = 6;
 
 /// A name has at most 64 characters.
 const LONGEST_FIRST_PART: usize = 64 - SHORT_ID - 1;
-
-/// How long after the end of a key its revocation is kept: a member that was cut off may have made the
-/// key last longer meanwhile.
-const TOMBSTONE_MARGIN: Duration = Duration::from_secs(7 * 86_400);
 
 #[cfg(test)]
 mod tests;

@@ -210,7 +210,7 @@ impl World {
                 self.after(start, Job::Draw(machine));
             }
         }
-        let client = Client { payload: "key".to_owned(), expires: None };
+        let client = Client { payload: "key".to_owned() };
         let put = Command::PutClient { id: "k".to_owned(), client };
         self.after(minutes(5), Job::Ask(0, put));
         self.after(minutes(70), Job::Ask(1, Command::Revoke { id: "k".to_owned() }));

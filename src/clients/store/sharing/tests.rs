@@ -1,5 +1,7 @@
 //! Several machines, each with its file, and a fleet that keeps the newest record of each client.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
