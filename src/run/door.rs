@@ -24,6 +24,10 @@ use crate::peer::{Peer, UserAcl};
 
 /// The purpose of a listener.
 #[derive(Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "hosts by their own names are those of an isolated run")
+)]
 pub(super) enum Door {
     /// This program, which a client names in its base URL or as its proxy.
     Own {
@@ -72,6 +76,7 @@ type PendingConnect = Mutex<Option<(OpenConnect, OnUpgrade)>>;
 
 impl Door {
     /// Stands for an origin, proved by `issuer` where the client speaks TLS.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "an isolated run alone"))]
     pub(super) fn origin(number: usize, origin: &Origin, issuer: Option<Arc<LeafIssuer>>) -> Self {
         let tls = issuer.map(|issuer| (issuer, origin.host().into()));
         Self::Origin { number, hosts: OwnHosts::of_origin(origin), tls }

@@ -46,6 +46,7 @@ pub(super) fn proxy_variables(proxy: &str, origins: &[Origin]) -> Vec<Variable> 
 }
 
 /// Takes the proxies away that cannot be reached from inside an isolation.
+#[cfg(target_os = "linux")]
 pub(super) fn remove_proxies(command: &mut Command) {
     for name in variables::PROXY_NAMES.iter().chain(&variables::NO_PROXY_NAMES) {
         command.env_remove(name);
@@ -54,6 +55,7 @@ pub(super) fn remove_proxies(command: &mut Command) {
 }
 
 /// Takes the names of what the person's session offers away: it cannot be reached from inside.
+#[cfg(target_os = "linux")]
 pub(super) fn remove_sessions(command: &mut Command) {
     for name in SESSION_NAMES {
         command.env_remove(name);
@@ -127,6 +129,7 @@ const KEY_NAME: &str = "NEXUDUS_PROXY_KEY";
 const TOTP_NAME: &str = "NEXUDUS_TOTP";
 
 /// Sockets and directories of the person's session: a program that finds the name tries them first.
+#[cfg(target_os = "linux")]
 const SESSION_NAMES: [&str; 6] = [
     "CREDENTIALS_DIRECTORY",
     "DBUS_SESSION_BUS_ADDRESS",
