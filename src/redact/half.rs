@@ -99,10 +99,9 @@ impl Half {
         }
     }
 
-    /// Returns all values.
-    pub(super) fn all(&self) -> Vec<Remembered> {
-        let shared = self.shared.values().flatten().cloned();
-        self.alone.iter().map(Slot::remembered).chain(shared).collect()
+    /// Returns the first eight digits of all values.
+    pub(super) fn prefixes(&self) -> Vec<u32> {
+        self.alone.iter().map(|slot| slot.prefix).chain(self.shared.keys().copied()).collect()
     }
 }
 

@@ -57,18 +57,18 @@ pub(super) enum Change {
 }
 
 /// The values to write.
-pub(super) enum Unsaved {
+pub(super) enum Unsaved<T = Remembered> {
     /// These changes, in their order.
     Changes(Vec<Change>),
     /// All values.
-    Whole(Halves),
+    Whole(Halves<T>),
 }
 
-/// The values of the two halves.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Halves {
-    pub(super) young: Vec<Remembered>,
-    pub(super) old: Vec<Remembered>,
+/// The values of the two halves, or what they are found by.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Halves<T = Remembered> {
+    pub(super) young: Vec<T>,
+    pub(super) old: Vec<T>,
 }
 
 impl Entries {
@@ -166,8 +166,7 @@ impl Entries {
             Digits::Eight(prefix) => prefix,
             Digits::Sixteen(whole) => prefix(whole),
         };
-        let half = if self.young.contains(prefix) { &self.young } else { &self.old };
-        let entry = half.get(prefix);
+        let entry = self.entry(prefix);
         let is_meant = |it: &&Remembered| match digits {
             Digits::Eight(_) => !is_shared(&entry),
             Digits::Sixteen(whole) => it.digits == whole,
@@ -176,18 +175,24 @@ impl Entries {
         entry.iter().find(|it| of_category(it) && is_meant(it))?.value.clone()
     }
 
-    /// Takes what is to be written.
-    pub(super) fn take_unsaved(&mut self) -> Option<Unsaved> {
+    /// Takes what is to be written. Where that is everything, it is only named: copying it takes longer than a
+    /// request may wait. Whatever changes from now on is recorded, and counts after it.
+    pub(super) fn take_unsaved(&mut self) -> Option<Unsaved<u32>> {
         let pending = self.pending.as_mut()?;
         if std::mem::take(&mut pending.is_incomplete) {
             pending.changes.clear();
-            let halves = Halves { young: self.young.all(), old: self.old.all() };
-            self.records = halves.young.len();
-            self.record_bytes = halves.young.iter().map(Remembered::length).sum();
+            self.records = self.young.len();
+            self.record_bytes = self.young_bytes;
+            let halves = Halves { young: self.young.prefixes(), old: self.old.prefixes() };
             return Some(Unsaved::Whole(halves));
         }
         let changes = std::mem::take(&mut pending.changes);
         (!changes.is_empty()).then_some(Unsaved::Changes(changes))
+    }
+
+    /// Returns the values with these eight digits that are still remembered.
+    pub(super) fn values(&self, prefixes: &[u32]) -> Vec<Remembered> {
+        prefixes.iter().flat_map(|prefix| self.entry(*prefix)).collect()
     }
 
     /// Takes down that something could not be written.
@@ -201,6 +206,11 @@ impl Entries {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+
+    fn entry(&self, prefix: u32) -> Entry {
+        let half = if self.young.contains(prefix) { &self.young } else { &self.old };
+        half.get(prefix)
     }
 
     fn make_room(&mut self, prefix: u32) {
@@ -249,6 +259,12 @@ impl Entries {
     fn has_work(&self) -> bool {
         let pending = self.pending.as_ref();
         pending.is_some_and(|it| !it.changes.is_empty() || it.is_incomplete)
+    }
+}
+
+impl<T> Default for Halves<T> {
+    fn default() -> Self {
+        Self { young: vec![], old: vec![] }
     }
 }
 

@@ -110,9 +110,18 @@ impl TokenTable {
         drop(forgotten);
     }
 
-    /// Takes what is not on disk yet.
+    /// Takes what is not on disk yet. A request that has a value to remember waits for a part of it at most.
     pub(super) fn take_unsaved(&self) -> Option<Unsaved> {
-        self.lock().take_unsaved()
+        let unsaved = self.lock().take_unsaved()?;
+        let all = |prefixes: Vec<u32>| {
+            prefixes.chunks(PART).flat_map(|part| self.lock().values(part)).collect()
+        };
+        Some(match unsaved {
+            Unsaved::Changes(changes) => Unsaved::Changes(changes),
+            Unsaved::Whole(Halves { young, old }) => {
+                Unsaved::Whole(Halves { young: all(young), old: all(old) })
+            }
+        })
     }
 
     /// Takes down that something could not be written.
@@ -166,6 +175,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// How long a token can be sent back after its value was last seen: 30 days.
 const MAX_AGE_HOURS: u32 = 30 * 24;
+
+/// How many values are copied while requests wait: some 50 µs.
+const PART: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -245,6 +257,17 @@ mod tests {
         }
         assert_eq!(table.resolve(Category::Name, digits(&first)), Err(UnknownToken));
         assert!(table.lock().len() <= MAX_VALUES);
+    }
+
+    #[test]
+    fn a_whole_table_is_copied_in_parts() {
+        let table = table(1).with_saved(Halves::default());
+        for number in 0..3 * PART + 1 {
+            table.write_token(Category::Name, &number.to_string(), true, &mut String::new());
+        }
+        table.set_incomplete();
+        let Some(Unsaved::Whole(halves)) = table.take_unsaved() else { panic!() };
+        assert_eq!((halves.young.len(), halves.old.len()), (3 * PART + 1, 0));
     }
 
     #[test]

@@ -50,9 +50,27 @@ fn what_could_not_be_written_is_written_as_a_whole() {
 
     let Some(Unsaved::Whole(mut halves)) = entries.take_unsaved() else { panic!() };
 
-    halves.young.sort_by_key(|it| it.digits);
-    assert_eq!(halves.young, [value(1 << 32, "Ada", 1), value(2 << 32, "Bob", 1)]);
+    halves.young.sort_unstable();
+    assert_eq!(halves, Halves { young: vec![1, 2], old: vec![] });
+    let both = [value(1 << 32, "Ada", 1), value(2 << 32, "Bob", 1)];
+    assert_eq!(entries.values(&halves.young), both);
     assert!(entries.take_unsaved().is_none());
+}
+
+/// While everything is copied in parts, requests go on: what they change is written after it.
+#[test]
+fn what_changes_while_everything_is_written_counts_after_it() {
+    let old = value(1 << 32, "Ada", 1);
+    let mut entries = Entries::from_saved(Halves { young: vec![], old: vec![old.clone()] });
+    entries.set_incomplete();
+    let Some(Unsaved::Whole(halves)) = entries.take_unsaved() else { panic!() };
+
+    let again = Remembered { seen: 30, ..old };
+    see(&mut entries, &again);
+
+    assert_eq!(halves, Halves { young: vec![], old: vec![1] });
+    assert_eq!(entries.values(&[1, 7]), [again.clone()], "what is gone since is left out");
+    assert_eq!(changes(&mut entries).last(), Some(&Some(again)));
 }
 
 #[test]
