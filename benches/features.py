@@ -55,7 +55,8 @@ def main():
         work.chmod(0o755)  # nginx drops to another user when root starts it
         command, authority = upstream.prepare(work, UPSTREAM)
         start = lambda stack, name, nth, valgrind=None: Daemon(
-            stack, work / name, authority, options.program.resolve(), UPSTREAM + 1 + nth, valgrind)
+            stack, work / name, authority, options.program.resolve(), UPSTREAM + 1 + nth, valgrind,
+            is_member=ROWS[nth][1] is member)
         with measure.running(command, 1, UPSTREAM) as server:
             if options.instructions:
                 report_instructions(start)
@@ -85,6 +86,16 @@ def looking(daemon):
     return SMALL, None, daemon.reader
 
 
+def member(daemon):
+    """Nothing is throttled: the member polls its engine, and a request has nothing to do with it."""
+    program, config = daemon.proxy.command[0], daemon.proxy.command[3]
+    said = subprocess.run([program, "fleet", "status", "--config", config], env=daemon.proxy.environment,
+                          capture_output=True, text=True)
+    if said.returncode:
+        raise RuntimeError(said.stdout + said.stderr)
+    return plain(daemon)
+
+
 def plain_list(_daemon):
     return LIST, None, contextlib.nullcontext
 
@@ -102,6 +113,7 @@ ROWS = [
     ("plain", plain, "plain"),
     ("the same again", plain, "plain"),
     ("other clients are redacted", keys, "plain"),
+    ("a member of a fleet", member, "plain"),
     ("a page has looked, and left", looked, "plain"),
     ("a page looks", looking, "plain"),
     ("list of 100 records", plain_list, "list of 100 records"),
@@ -216,10 +228,12 @@ def counted(start, nth, prepare, requests):
 class Daemon:
     """A daemon of ours with a connection to it."""
 
-    def __init__(self, stack, home, authority, program, port, valgrind):
+    def __init__(self, stack, home, authority, program, port, valgrind, is_member=False):
         home.mkdir()
         self.port = port
         self.proxy = proxies.nexudus_proxy(home, UPSTREAM, authority, program, port)
+        if is_member:
+            join_fleet(stack, home)
         command = self.proxy.command
         if valgrind:
             command = ["valgrind", "--tool=callgrind", "--separate-threads=yes",
@@ -265,6 +279,21 @@ class Daemon:
             admin.shutdown(socket.SHUT_RDWR)
             thread.join()
         time.sleep(0.05)  # until the daemon knows
+
+
+def join_fleet(stack, home):
+    """Starts an engine, and lets the daemon of this directory be its fleet's only member."""
+    engine = home / "engine.sock"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(engine), "--save", "", "--dir", str(home)]
+    process = subprocess.Popen(["taskset", "-c", "1", *command], stdout=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+    while not engine.exists():
+        time.sleep(0.01)
+    own = home / "nexudus-proxy"
+    (own / "credentials" / "nexudus-fleet-key").write_text("0123456789abcdef" * 4)
+    config = own / "config.toml"
+    config.write_text(f'{config.read_text()}\n[fleet]\nengine = "redis+unix://{engine}"\n')
 
 
 if __name__ == "__main__":

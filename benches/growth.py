@@ -28,6 +28,7 @@ import proxies
 import upstream
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "growth.json"
 PORT = 28500
 PAIRED = [proxies.nexudus_proxy, proxies.nginx, proxies.haproxy]
 
@@ -49,7 +50,7 @@ def main():
     # Both ends of 4,000 callers, and the connections behind them.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    samples = {}
+    samples, machine = {}, compare.machine(options)
     with tempfile.TemporaryDirectory(prefix="nexudus-growth-") as directory:
         work = Path(directory)
         work.chmod(0o755)  # nginx drops to another user when root starts it
@@ -62,11 +63,11 @@ def main():
                             place = samples.setdefault((kind, point), {})
                             for name, value in one(work, authority, options, kind, point, maker, turn):
                                 place.setdefault(maker.__name__, {}).setdefault(name, []).append(value)
-    results = {"machine": compare.machine(options), "rows": medians(samples)}
-    table = tabulate(results)
-    print(table)
+    rows = medians(samples)
+    print(tabulate(rows))
     if options.write:
-        publish(results, table)
+        kept = json.loads(RESULTS.read_text())["rows"] if options.only and RESULTS.exists() else {}
+        publish({"machine": machine, "rows": {**kept, **rows}})
 
 
 def arguments():
@@ -75,7 +76,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=4, help="of load, per point and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=ROWS, help="a kind of row; repeatable")
-    parser.add_argument("--write", action="store_true", help="growth.json, plots, the table in README.md")
+    parser.add_argument("--write", action="store_true",
+                        help="growth.json, plots, the table in README.md; the rows that are left out stay")
     return parser.parse_args()
 
 
@@ -110,14 +112,14 @@ def one(work, authority, options, kind, point, maker, turn):
 
 def loaded(pid, url, callers, seconds, words):
     """Measures a load: its cost once all callers are there, its p99 from its first moment."""
-    readings = []
+    readings, counter = [], upstream.Counter(PORT)
 
     def read():
         # A thousand callers take a while until each has had its handshake.
         time.sleep(warm_up)
-        readings.append((measure.cpu(pid), upstream.served(PORT)))
+        readings.append((measure.cpu(pid), counter.served()))
         time.sleep(seconds)
-        readings.append((measure.cpu(pid), upstream.served(PORT)))
+        readings.append((measure.cpu(pid), counter.served()))
 
     warm_up = 1 + callers // 500
     seen = measure.wrk(url, callers, warm_up + seconds + 1, 1, words, meanwhile=read)
@@ -172,10 +174,10 @@ def medians(samples):
     return rows
 
 
-def tabulate(results):
+def tabulate(rows):
     lines = ["| | nexudus-proxy µs, p99 ms | nginx | HAProxy | × nginx | p99 × the better |",
              "|---|---:|---:|---:|---:|---:|"]
-    for kind, points in results["rows"].items():
+    for kind, points in rows.items():
         for point, programs in points.items():
             good = {name: it for name, it in programs.items() if "failed" not in it}
             ours, nginx = good.get("nexudus_proxy"), good.get("nginx")
@@ -193,8 +195,8 @@ def cell(it):
     return "lost requests" if "failed" in it else f"{it['cpu_us']:.1f}, {it['p99_ms']:.1f}"
 
 
-def publish(results, table):
-    (HERE / "growth.json").write_text(json.dumps(results, indent=1) + "\n")
+def publish(results):
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     machine = results["machine"]
     said = (f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, load before "
             f"{machine['load']:.1f}; median of {machine['rounds']} rounds of {machine['seconds']} s.")
@@ -211,7 +213,7 @@ def publish(results, table):
     page = HERE / "README.md"
     before, _, rest = page.read_text().partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
-    body = "\n".join([said, "", table, *pictures])
+    body = "\n".join([said, "", tabulate(results["rows"]), *pictures])
     page.write_text(f"{before}{MARKS[0]}\n{body}\n{MARKS[1]}{after}")
 
 

@@ -54,7 +54,6 @@ def prepare(work, port, coworkers=100):
             server {{
                 listen 127.0.0.1:{port} ssl backlog=4096;
                 root {root};
-                location = /api/upload {{ client_max_body_size 1m; return 200 '{{}}'; }}
                 location = /count {{ stub_status; }}
                 location = /api/token {{ return 200 '{token % ("t" * 300)}'; }}
                 location = /api/small {{ alias {root}/small.json; }}
@@ -68,15 +67,18 @@ def prepare(work, port, coworkers=100):
     return ["nginx", "-c", str(config), "-e", "stderr"], work / "authority.pem"
 
 
-def served(port):
-    """Returns how many requests the server has had so far."""
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusting)
-    connection.request("GET", "/count")
-    numbers = connection.getresponse().read().split(b"\n")[2].split()
-    connection.close()
-    return int(numbers[2])
+class Counter:
+    """Counts the requests that the server has had, on a connection that was there before the load."""
+
+    def __init__(self, port):
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusting)
+        self.served()
+
+    def served(self):
+        self.connection.request("GET", "/count")
+        return int(self.connection.getresponse().read().split(b"\n")[2].split()[2])
 
 
 def certificates(work):
