@@ -56,7 +56,7 @@ impl Fleet {
     }
 
     /// Adds or changes a named client.
-    pub fn put_client(&self, _: String, _: String, _: Option<u64>) {
+    pub fn put_client(&self, _: String, _: String) {
         match self.0 {}
     }
 

@@ -69,7 +69,11 @@ fn what_changes_while_everything_is_written_counts_after_it() {
     see(&mut entries, &again);
 
     assert_eq!(halves, Halves { young: vec![], old: vec![1] });
-    assert_eq!(entries.values(&[1, 7]), [again.clone()], "what is gone since is left out");
+    assert_eq!(
+        entries.values(&[1, 7]),
+        std::slice::from_ref(&again),
+        "what is gone since is left out"
+    );
     assert_eq!(changes(&mut entries).last(), Some(&Some(again)));
 }
 
