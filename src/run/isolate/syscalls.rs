@@ -34,7 +34,7 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Error> {
     let equal = |argument, value: i32| condition(argument, SeccompCmpOp::Eq, value);
     let other = |argument, value: i32| condition(argument, SeccompCmpOp::Ne, value);
     let kind = SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK);
-    let mut rules = BTreeMap::from([
+    let rules = BTreeMap::from([
         // Of all families, those of the network namespace. One of a virtual machine (`AF_VSOCK`) is
         // in none either.
         (
@@ -65,12 +65,12 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Error> {
             ],
         ),
     ]);
+    // The same calls by the numbers of the x32 interface too.
     #[cfg(target_arch = "x86_64")]
-    {
-        // The same calls by the numbers of the x32 interface.
-        let again = rules.clone().into_iter().map(|(call, rules)| (call | X32_CALL, rules));
-        rules.extend(again.collect::<Vec<_>>());
-    }
+    let rules = rules
+        .into_iter()
+        .flat_map(|(call, rules)| [(call, rules.clone()), (call | X32_CALL, rules)])
+        .collect();
     Ok(rules)
 }
 
