@@ -148,11 +148,15 @@ impl Server {
             let (ended, returned, unread) = context.serve_requests(&http, io, &respond).await;
             io = returned;
             match ended {
+                Ok(()) if context.may_be_sending() => {
+                    Box::pin(io.discard_rest(context.drain())).await;
+                    return None;
+                }
                 Ok(()) => return Some((io.into_stream(), unread)),
                 Err(_) if io.reread_encoded(&unread) => {}
                 Err(error) => {
                     log_early_end(&context.sender, &error);
-                    Box::pin(io.send_rejection(&error, &unread)).await;
+                    Box::pin(io.send_rejection(&error, &unread, context.drain())).await;
                     return None;
                 }
             }

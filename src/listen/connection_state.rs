@@ -27,6 +27,8 @@ pub struct ConnectionState {
     state: AtomicU64,
     /// Whether a request has come.
     is_used: AtomicBool,
+    /// Whether the last request has a body.
+    has_body: AtomicBool,
 }
 
 /// A request is being handled; no timeout runs.
@@ -41,12 +43,15 @@ const IDLE: u64 = u64::MAX - 1;
 impl ConnectionState {
     /// Starts idle.
     pub fn new() -> Self {
-        Self { epoch: Instant::now(), state: AtomicU64::new(0), is_used: AtomicBool::new(false) }
+        let (is_used, has_body) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { epoch: Instant::now(), state: AtomicU64::new(0), is_used, has_body }
     }
 
-    /// Notes that a request head is complete. Returns whether it is the first one.
-    pub fn begin_request(&self) -> bool {
+    /// Notes that a request head is complete, and whether a body follows. Returns whether it is the first
+    /// one.
+    pub fn begin_request(&self, has_body: bool) -> bool {
         self.state.store(ACTIVE, Ordering::Relaxed);
+        self.has_body.store(has_body, Ordering::Relaxed);
         let is_first = !self.is_used.load(Ordering::Relaxed);
         if is_first {
             self.is_used.store(true, Ordering::Relaxed);
@@ -62,6 +67,19 @@ impl ConnectionState {
     /// Notes that the response is over.
     pub fn end_response(&self) {
         self.state.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection ends because there is no further request: nothing is on its way.
+    pub fn end_idle(&self) {
+        if !self.is_active() {
+            self.has_body.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Says, of a connection that has ended and was not handed over, whether its client may still be
+    /// sending the body of the last request.
+    pub fn may_have_unread_body(&self) -> bool {
+        self.has_body.load(Ordering::Relaxed) && !self.is_active()
     }
 
     /// Says whether no byte has come yet.

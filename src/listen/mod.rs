@@ -10,6 +10,7 @@ mod activation;
 mod backlog;
 mod browser_headers;
 mod connection_state;
+mod discard;
 mod drain;
 mod hyper_rejection;
 #[cfg(target_os = "macos")]

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connection_state::{ConnectionState, Timeouts};
+use super::discard::discard_rest;
+use super::drain::DrainSignal;
 use super::hyper_rejection::{is_about_target, rejection_status};
 use super::stream::Stream;
 use super::target_encoding::encode_head;
@@ -96,9 +98,14 @@ impl ServerIo {
         true
     }
 
+    /// Waits for the end of what the peer still sends, now that its response is written.
+    pub async fn discard_rest(mut self, drain: DrainSignal) {
+        discard_rest(&mut self.stream, drain).await;
+    }
+
     /// Sends the peer the reason why hyper has ended the connection with `error`, if hyper has
     /// refused a request. `unread` holds the bytes that hyper had received and not processed.
-    pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8]) {
+    pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8], drain: DrainSignal) {
         let rejection = match self.rejected.take() {
             Some(_) if is_about_target(error, unread) => self.rejections.malformed_target.clone(),
             Some(rejection) => rejection,
@@ -110,8 +117,10 @@ impl ServerIo {
             self.stream.write_all(&rejection.response).await?;
             self.stream.shutdown().await
         };
-        if let Ok(Err(error)) = tokio::time::timeout(self.timeouts.head, sent).await {
-            self.log_gone_peer(rejection.code, &error);
+        match tokio::time::timeout(self.timeouts.head, sent).await {
+            Ok(Err(error)) => self.log_gone_peer(rejection.code, &error),
+            Ok(Ok(())) if self.timeouts.single_request.is_none() => self.discard_rest(drain).await,
+            Ok(Ok(())) | Err(_) => {}
         }
     }
 
@@ -141,6 +150,7 @@ impl ServerIo {
                     if in_head {
                         self.write_head_timeout(cx);
                     }
+                    self.state.end_idle();
                     // Idle: the end of the stream, which ends the connection without an error.
                     return Poll::Ready(Ok(()));
                 }

@@ -81,6 +81,7 @@ mod throttling;
 mod token_responses;
 mod tokens;
 mod unauthorized;
+mod unread_uploads;
 mod uploads;
 mod upstream_pool;
 mod web_apps;

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -69,6 +69,7 @@ impl ConnectionContext {
             biased;
             ended = &mut connection => ended,
             () = wait_for_drain(&mut drain, &self.state) => {
+                self.state.end_idle();
                 Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
                     ended = &mut connection => ended,
@@ -81,7 +82,7 @@ impl ConnectionContext {
     }
 
     fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
-        let is_first = self.state.begin_request();
+        let is_first = self.state.begin_request(!request.body().is_end_stream());
         self.thread.count_request();
         let identity = || self.sender.identity_to_log();
         let telemetry = &self.sender.telemetry;
@@ -113,6 +114,11 @@ impl ConnectionContext {
             // Boxed, because few requests need it: those right after a reload.
             Box::pin(self.sender.resolve(gateway.users(), uid)).await;
         }
+    }
+
+    /// Says, of a connection that has ended, whether its client may still be sending, and is waited for.
+    pub(super) fn may_be_sending(&self) -> bool {
+        self.state.may_have_unread_body() && self.sender.is_allowed()
     }
 
     /// Says whether the connection is within the limits: beyond, each request is refused.
