@@ -7,7 +7,9 @@ use nexudus_simulator::{Fault, FaultAction, Route};
 use serde_json::Value;
 
 use crate::fleet::{is_ready, machine, member, two_members};
-use crate::support::{Daemon, EVENT_TIMEOUT, FleetEngine, grant_types, secs, upstream};
+use crate::support::{
+    Daemon, EVENT_TIMEOUT, FleetEngine, ProcessSetup, grant_types, secs, upstream,
+};
 
 #[tokio::test]
 async fn a_fleet_tells_its_members_versions_fences_lag_and_durability() {
@@ -18,10 +20,9 @@ async fn a_fleet_tells_its_members_versions_fences_lag_and_durability() {
     let process = setup.start().await;
     assert_eq!(process.status("/api/spaces/coworkers").await, 200);
 
-    let (_, json) = setup.run_to_end("fleet status --json").await;
+    let json = idle_status(&setup).await;
     let (succeeded, text) = setup.run_to_end("fleet status").await;
 
-    let json: Value = serde_json::from_str(&json).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let own = &json["members"][0];
     assert_eq!((&own["name"], &own["version"]), (&"etl-1".into(), &version.into()), "{json}");
@@ -179,6 +180,21 @@ async fn a_refresh_that_a_gateway_answered_may_have_been_spent_and_is_its_owners
     renewing.abort();
     assert_eq!(one.generation, other.generation);
     assert_eq!(grant_types(&upstream)[calls..], ["refresh_token", "password"]);
+}
+
+/// Waits until the first pair is written and the lease given back, which its first response waits for only
+/// as long as a replica may take. Returns what the command prints then.
+async fn idle_status(setup: &ProcessSetup) -> Value {
+    let waiting = async {
+        loop {
+            let (_, json) = setup.run_to_end("fleet status --json").await;
+            let json: Value = serde_json::from_str(&json).unwrap();
+            if json["role"] == "member" {
+                return json;
+            }
+        }
+    };
+    tokio::time::timeout(EVENT_TIMEOUT, waiting).await.expect("the member keeps the lease")
 }
 
 /// Waits until the status of the fleet satisfies `wanted`.

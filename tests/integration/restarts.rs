@@ -293,7 +293,8 @@ async fn a_day_of_idle_hours_and_suspends_costs_one_password_and_leaves_nothing_
     let refused = upstream.requests().into_iter().filter(|seen| seen.status == Some(401));
     assert_eq!(refused.count(), 0);
     executed_once(&upstream, 24);
-    assert!(tasks.iter().max() <= tasks[..6].iter().max(), "{tasks:?}");
+    // A task that just ends may be counted once; one that is left behind is counted from then on.
+    assert!(tasks[18..].iter().min() <= tasks[..6].iter().min(), "{tasks:?}");
 }
 
 #[tokio::test]
