@@ -9,18 +9,17 @@ use h1_client::{Connection, Error as H1Error};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::copy::IDLE_TIMEOUT;
 use super::dialer::PROXY_LOGIN_STATUS;
 use super::{Error, ForwardProxy, HostPort, TunnelPlace};
-use crate::upstream::{BodyError, ConnectionError};
+use crate::upstream::{BodyError, ClientBody, ConnectionError};
 
 /// The body of a response of another host.
 pub struct PlainBody {
-    connection: Connection<TcpStream, Incoming>,
+    connection: Connection<TcpStream, ClientBody>,
     /// Ends a body of which nothing comes.
     timer: Pin<Box<Sleep>>,
     _place: TunnelPlace,
@@ -37,7 +36,7 @@ impl ForwardProxy {
     pub async fn send_plain(
         &self,
         to: &HostPort,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         is_owner: bool,
     ) -> Result<Response<PlainBody>, Error> {
         let place = self.places.take(is_owner).ok_or(Error::TooManyTunnels)?;
@@ -125,11 +124,11 @@ struct PlainRequest {
     method: Method,
     target: String,
     headers: HeaderMap,
-    body: Option<Incoming>,
+    body: Option<ClientBody>,
 }
 
 impl h1_client::Request for PlainRequest {
-    type Body = Incoming;
+    type Body = ClientBody;
 
     fn method(&self) -> &Method {
         &self.method
@@ -147,7 +146,7 @@ impl h1_client::Request for PlainRequest {
         self.body.as_ref().and_then(|body| body.size_hint().exact())
     }
 
-    fn take_body(&mut self) -> Incoming {
+    fn take_body(&mut self) -> ClientBody {
         self.body.take().expect("a request is sent once")
     }
 }

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http::header::{CONNECTION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
 
 pub(super) use self::answer::refuse;
 pub use self::answer::{intercept, open_connect, send_plain};
@@ -34,6 +33,7 @@ use crate::clients::{ClientUse, loggable_path};
 use crate::forward_proxy::{ForwardProxy, HostPort, OpenConnect, RequestRoute, Tunnel};
 use crate::listen::{ConnectionPermit, Stream};
 use crate::telemetry::RequestTiming;
+use crate::upstream::ClientBody;
 
 /// The state behind the listener of the forward proxy.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl ForwardListener {
     async fn respond(
         &self,
         context: &ConnectionContext,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         in_flight: InFlightRequest,
         (upgrade, connect): (&PendingUpgrade, &PendingConnect),
     ) -> Result<Response<ProxyBody>, Infallible> {
@@ -129,7 +129,7 @@ impl ForwardListener {
     async fn respond_connect(
         &self,
         context: &ConnectionContext,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         mut in_flight: InFlightRequest,
         connect: &PendingConnect,
     ) -> Response<ProxyBody> {
@@ -158,6 +158,7 @@ impl ForwardListener {
             Err(error) => {
                 let mut response = self.finish(context, in_flight, Err(error), record);
                 // A client may have sent what was meant for the tunnel already: no request of its own.
+                context.expect_more();
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 response
             }
@@ -206,7 +207,7 @@ impl ForwardListener {
         &self,
         context: &ConnectionContext,
         to: &HostPort,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         record: &mut CallRecord,
     ) -> Result<Response<ProxyBody>, Error> {
         let (head, body) = request.into_parts();
@@ -241,7 +242,7 @@ impl ForwardListener {
         let client = record.client.as_deref();
         let mut response = handled
             .unwrap_or_else(|error| error_response::render_for_profile(&profile, client, &error));
-        context.close_if_due(&mut response, is_refused, &in_flight);
+        context.close_if_due(&mut response, is_refused);
         error_response::record_client(&mut response, record.client.take());
         in_flight.set_oversight(record.oversight.take());
         in_flight.record_response(&response, &RequestTiming::default());
@@ -291,7 +292,7 @@ impl Server {
                 };
                 let context = context.again(gateway);
                 // Each request is judged by the key of the `CONNECT`, as if it had brought it.
-                let prepare = move |request: &mut Request<Incoming>| {
+                let prepare = move |request: &mut Request<ClientBody>| {
                     credentials.iter().for_each(|credentials| {
                         request.headers_mut().append(PROXY_AUTHORIZATION, credentials.clone());
                     });

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
-use http_body::Body;
 
 use super::call_record::Oversight;
 use crate::listen::{ConnectionState, InFlightGuard};
@@ -17,7 +16,6 @@ pub(super) struct InFlightRequest {
     access: AccessEntry,
     /// The line of the audit and the budget of bytes, where there is one of them.
     oversight: Option<Box<Oversight>>,
-    has_long_body: bool,
     _guard: InFlightGuard,
 }
 
@@ -27,17 +25,8 @@ impl InFlightRequest {
         state: Arc<ConnectionState>,
         access: AccessEntry,
         guard: InFlightGuard,
-        body: &impl Body,
     ) -> Self {
-        let most = body.size_hint().upper();
-        let has_long_body = most.is_none_or(|most| most > MAX_DISCARDED_BODY);
-        Self { state, access, oversight: None, has_long_body, _guard: guard }
-    }
-
-    /// Says whether a refusal leaves so much of the body unread that hyper closes the connection. A
-    /// client that is not told sends its next request there, and gets no response.
-    pub(super) fn has_long_body(&self) -> bool {
-        self.has_long_body
+        Self { state, access, oversight: None, _guard: guard }
     }
 
     /// Returns when the head of the request had arrived.
@@ -92,6 +81,3 @@ impl Drop for InFlightRequest {
         }
     }
 }
-
-/// hyper discards what is there already, and a body of this size comes with its head.
-const MAX_DISCARDED_BODY: u64 = 8 << 10;

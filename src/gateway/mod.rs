@@ -49,7 +49,6 @@ use std::time::Instant;
 
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use self::attempts::Attempts;
 use self::body_changes::BodyChanges;
@@ -80,7 +79,7 @@ use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{ActionFailure, RequestTiming, Stage, Step, UpstreamErrors};
 use crate::throttle::{Permit, RetryDecision, Throttle};
-use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
+use crate::upstream::{BodyBuffer, ClientBody, ReplayBody, Retry, Upstream};
 
 /// Forwards local requests to one upstream.
 #[derive(Debug)]
@@ -170,7 +169,7 @@ impl Gateway {
     /// `record` receives what becomes known on the way, also where a later step fails.
     async fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         sender: &ConnectionPeer,
         timing: &mut RequestTiming,
         record: &mut CallRecord,
@@ -223,9 +222,9 @@ impl Gateway {
     /// still to be judged by its body.
     fn decide_and_count(
         &self,
-        admitted: Admitted<Incoming>,
+        admitted: Admitted<ClientBody>,
         timing: &mut RequestTiming,
-    ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+    ) -> Result<(Decision<ClientBody>, Option<policy::PendingCount>), Error> {
         timing.mark(Step::Guard);
         let decision = decide(admitted, &self.policy)?;
         let counted = match &decision {
@@ -347,7 +346,7 @@ impl Gateway {
     /// Responds to a request for a token. Boxed, because few requests come here.
     fn grant(
         &self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         client: ClientIdentity,
     ) -> Pin<Box<impl Future<Output = Result<Response<ProxyBody>, Error>>>> {
         Box::pin(token_endpoint::handle(request, client, self.guard.client_auth()))

@@ -6,7 +6,6 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use hyper::body::Incoming;
 
 use super::call_record::CallRecord;
 use super::client_auth::ClientIdentity;
@@ -17,12 +16,12 @@ use super::{Gateway, body_kind, redacted_request};
 use crate::approvals::{self, Call, Caller};
 use crate::session::BodyKind;
 use crate::telemetry::{RequestTiming, Stage};
-use crate::upstream::{BodyBuffer, ReplayBody};
+use crate::upstream::{BodyBuffer, ClientBody, ReplayBody};
 
 /// The body of a request that waits for the session.
 pub(super) enum PendingBody {
     /// The client has not been asked for it.
-    Incoming(Incoming),
+    Incoming(ClientBody),
     /// The command in it was judged.
     Read(Box<ReplayBody>),
 }
@@ -44,7 +43,7 @@ impl Gateway {
     pub(super) fn prepare_body<'a>(
         &'a self,
         allowed: &'a Allowed,
-        (body, counted): (Incoming, Option<PendingCount>),
+        (body, counted): (ClientBody, Option<PendingCount>),
         sender: &'a ConnectionPeer,
         record: &'a mut CallRecord,
         timing: &'a mut RequestTiming,
@@ -76,7 +75,7 @@ impl Gateway {
     async fn judge_body(
         &self,
         allowed: &Allowed,
-        body: Incoming,
+        body: ClientBody,
         sender: &ConnectionPeer,
         record: &mut CallRecord,
         timing: &mut RequestTiming,

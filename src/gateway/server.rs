@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 
 pub(super) use self::connection::ConnectionContext;
@@ -26,6 +25,7 @@ use crate::listen::{
 };
 use crate::peer::{Peer, PeerAccess};
 use crate::telemetry::{Telemetry, ThreadConnection};
+use crate::upstream::ClientBody;
 
 /// Serves the connections of one or more listeners. Clones share the limits.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ impl Server {
         context: ConnectionContext,
         stream: Stream,
         permit: ConnectionPermit,
-        prepare: impl Fn(&mut Request<Incoming>),
+        prepare: impl Fn(&mut Request<ClientBody>),
     ) {
         let upgrade = PendingUpgrade::default();
         let respond = |mut request, in_flight| {
@@ -134,7 +134,7 @@ impl Server {
         context: &ConnectionContext,
         stream: Stream,
         permit: &ConnectionPermit,
-        respond: impl Fn(Request<Incoming>, InFlightRequest) -> F,
+        respond: impl Fn(Request<ClientBody>, InFlightRequest) -> F,
     ) -> Option<(Stream, Bytes)>
     where
         F: Future<Output = Result<Response<ProxyBody>, Infallible>>,
@@ -148,15 +148,11 @@ impl Server {
             let (ended, returned, unread) = context.serve_requests(&http, io, &respond).await;
             io = returned;
             match ended {
-                Ok(()) if context.may_be_sending() => {
-                    Box::pin(io.discard_rest(context.drain())).await;
-                    return None;
-                }
                 Ok(()) => return Some((io.into_stream(), unread)),
                 Err(_) if io.reread_encoded(&unread) => {}
                 Err(error) => {
                     log_early_end(&context.sender, &error);
-                    Box::pin(io.send_rejection(&error, &unread, context.drain())).await;
+                    Box::pin(io.send_rejection(&error, &unread)).await;
                     return None;
                 }
             }

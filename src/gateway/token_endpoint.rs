@@ -13,7 +13,6 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity, KeyLocation};
@@ -25,11 +24,11 @@ use crate::json::JsonMembers;
 use crate::listen::insert_sandbox_headers;
 use crate::session::PLACEHOLDER;
 use crate::session::endpoint::TOKEN_PATH;
-use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
+use crate::upstream::{BodyBuffer, BodyError, ClientBody, ReplayBody};
 
 /// Responds to a request for a token, of any grant type.
 pub(super) async fn handle(
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     client: ClientIdentity,
     client_auth: &ClientAuthenticator,
 ) -> Result<Response<ProxyBody>, Error> {

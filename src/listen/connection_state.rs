@@ -1,5 +1,6 @@
 //! The state of a local connection and its timeouts, shared between its I/O and its requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ pub struct ConnectionState {
     state: AtomicU64,
     /// Whether a request has come.
     is_used: AtomicBool,
-    /// Whether the last request has a body.
-    has_body: AtomicBool,
+    /// Whether a part of the last request's body is unread.
+    unread_body: Arc<AtomicBool>,
 }
 
 /// A request is being handled; no timeout runs.
@@ -43,15 +44,13 @@ const IDLE: u64 = u64::MAX - 1;
 impl ConnectionState {
     /// Starts idle.
     pub fn new() -> Self {
-        let (is_used, has_body) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { epoch: Instant::now(), state: AtomicU64::new(0), is_used, has_body }
+        let (is_used, unread_body) = (AtomicBool::new(false), Arc::default());
+        Self { epoch: Instant::now(), state: AtomicU64::new(0), is_used, unread_body }
     }
 
-    /// Notes that a request head is complete, and whether a body follows. Returns whether it is the first
-    /// one.
-    pub fn begin_request(&self, has_body: bool) -> bool {
+    /// Notes that a request head is complete. Returns whether it is the first one.
+    pub fn begin_request(&self) -> bool {
         self.state.store(ACTIVE, Ordering::Relaxed);
-        self.has_body.store(has_body, Ordering::Relaxed);
         let is_first = !self.is_used.load(Ordering::Relaxed);
         if is_first {
             self.is_used.store(true, Ordering::Relaxed);
@@ -69,17 +68,20 @@ impl ConnectionState {
         self.state.store(IDLE, Ordering::Relaxed);
     }
 
-    /// Notes that the connection ends because there is no further request: nothing is on its way.
-    pub fn end_idle(&self) {
-        if !self.is_active() {
-            self.has_body.store(false, Ordering::Relaxed);
-        }
+    /// Returns the flag that says whether a part of the last request's body is unread: its client may
+    /// still be sending when the connection ends.
+    pub fn unread_body(&self) -> &Arc<AtomicBool> {
+        &self.unread_body
     }
 
-    /// Says, of a connection that has ended and was not handed over, whether its client may still be
-    /// sending the body of the last request.
-    pub fn may_have_unread_body(&self) -> bool {
-        self.has_body.load(Ordering::Relaxed) && !self.is_active()
+    /// Says whether the client may still be sending when the connection ends now.
+    pub fn has_unread_body(&self) -> bool {
+        self.unread_body.load(Ordering::Relaxed)
+    }
+
+    /// Says from now on whether the client may still be sending when the connection ends.
+    pub fn set_unread_body(&self, is_unread: bool) {
+        self.unread_body.store(is_unread, Ordering::Relaxed);
     }
 
     /// Says whether no byte has come yet.

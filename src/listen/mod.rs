@@ -43,6 +43,7 @@ pub use self::acl_resolver::user_acl;
 pub use self::activation::{Inherited, inherited};
 pub use self::browser_headers::{BrowserHeaders, insert_sandbox_headers, is_navigation};
 pub use self::connection_state::{ConnectionState, Timeouts};
+pub use self::discard::discard_rest;
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::browser_headers::insert_sandbox_headers;
+use super::discard::Discard;
 use super::hyper_rejection::rejection_status;
 
 /// A connection on which refusals of hyper's get sandbox headers.
@@ -23,12 +24,15 @@ pub struct SandboxIo<S> {
     is_new: bool,
     /// The rest of the bytes that are written in place of a refusal.
     replacement: Bytes,
+    is_shut_down: bool,
+    discard: Discard,
 }
 
 impl<S> SandboxIo<S> {
     /// Wraps a connection on which nothing has been written.
     pub fn new(stream: S) -> Self {
-        Self { stream, is_new: true, replacement: Bytes::new() }
+        let (replacement, discard) = (Bytes::new(), Discard::default());
+        Self { stream, is_new: true, replacement, is_shut_down: false, discard }
     }
 
     /// Returns the connection, once HTTP has ended on it.
@@ -71,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for SandboxIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,8 +111,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// Also waits for the end of what the client may still be sending.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut_down {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.is_shut_down = true;
+        }
+        this.discard.poll(cx, Pin::new(&mut this.stream)).map(Ok)
     }
 }
 

@@ -5,6 +5,7 @@
 //! refusals are bare. [`ServerIo`] keeps one timer per connection, which is checked again only when
 //! it fires, and gives each refusal the body that all our other responses have.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -17,8 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connection_state::{ConnectionState, Timeouts};
-use super::discard::discard_rest;
-use super::drain::DrainSignal;
+use super::discard::Discard;
 use super::hyper_rejection::{is_about_target, rejection_status};
 use super::stream::Stream;
 use super::target_encoding::encode_head;
@@ -62,6 +62,8 @@ pub struct ServerIo {
     rejected: Option<Rejection>,
     /// Bytes that are read again, before the stream.
     reread: Bytes,
+    is_shut_down: bool,
+    discard: Discard,
 }
 
 impl ServerIo {
@@ -74,8 +76,18 @@ impl ServerIo {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep(timeouts.head.min(timeouts.first_byte)));
-        let reread = Bytes::new();
-        Self { stream, state, timeouts, rejections, telemetry, timer, rejected: None, reread }
+        Self {
+            stream,
+            state,
+            timeouts,
+            rejections,
+            telemetry,
+            timer,
+            rejected: None,
+            reread: Bytes::new(),
+            is_shut_down: false,
+            discard: Discard::default(),
+        }
     }
 
     /// Returns the connection, for a protocol other than HTTP.
@@ -98,14 +110,9 @@ impl ServerIo {
         true
     }
 
-    /// Waits for the end of what the peer still sends, now that its response is written.
-    pub async fn discard_rest(mut self, drain: DrainSignal) {
-        discard_rest(&mut self.stream, drain).await;
-    }
-
     /// Sends the peer the reason why hyper has ended the connection with `error`, if hyper has
     /// refused a request. `unread` holds the bytes that hyper had received and not processed.
-    pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8], drain: DrainSignal) {
+    pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8]) {
         let rejection = match self.rejected.take() {
             Some(_) if is_about_target(error, unread) => self.rejections.malformed_target.clone(),
             Some(rejection) => rejection,
@@ -119,8 +126,11 @@ impl ServerIo {
         };
         match tokio::time::timeout(self.timeouts.head, sent).await {
             Ok(Err(error)) => self.log_gone_peer(rejection.code, &error),
-            Ok(Ok(())) if self.timeouts.single_request.is_none() => self.discard_rest(drain).await,
-            Ok(Ok(())) | Err(_) => {}
+            Ok(Ok(())) => {
+                self.state.set_unread_body(true);
+                poll_fn(|cx| self.poll_discard(cx)).await;
+            }
+            Err(_) => {}
         }
     }
 
@@ -150,7 +160,6 @@ impl ServerIo {
                     if in_head {
                         self.write_head_timeout(cx);
                     }
-                    self.state.end_idle();
                     // Idle: the end of the stream, which ends the connection without an error.
                     return Poll::Ready(Ok(()));
                 }
@@ -160,6 +169,15 @@ impl ServerIo {
                 None => self.timer.as_mut().reset(now + self.timeouts.head),
             }
         }
+    }
+
+    /// Waits for the end of what the peer may still be sending. A peer that only gets a rejection is not
+    /// waited for: it would keep others from theirs.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timeouts.single_request.is_some() || !self.state.has_unread_body() {
+            return Poll::Ready(());
+        }
+        self.discard.poll(cx, Pin::new(&mut self.stream))
     }
 
     /// Writes the response to a late head if the peer has room for it. Nothing else is being
@@ -269,9 +287,13 @@ impl AsyncWrite for ServerIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.rejected {
-            Some(_) => Poll::Ready(Ok(())),
-            None => Pin::new(&mut this.stream).poll_shutdown(cx),
+        if this.rejected.is_some() {
+            return Poll::Ready(Ok(()));
         }
+        if !this.is_shut_down {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.is_shut_down = true;
+        }
+        this.poll_discard(cx).map(Ok)
     }
 }

@@ -21,6 +21,7 @@ use crate::forward_proxy::{ForwardProxy, HostPort, OpenConnect, RequestRoute};
 use crate::gateway;
 use crate::listen::{OwnHosts, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
+use crate::upstream::ClientBody;
 
 /// The purpose of a listener.
 #[derive(Debug)]
@@ -227,7 +228,13 @@ async fn respond(
         }
         Ok(RequestRoute::Plain(host)) => {
             relay.traffic().record_other();
-            let response = gateway::send_plain(relay.profile(), forward, &host, request).await;
+            let response = gateway::send_plain(
+                relay.profile(),
+                forward,
+                &host,
+                request.map(ClientBody::unwatched),
+            )
+            .await;
             Ok(response.map(Either::Right))
         }
         Err(error) => Ok(gateway::reject_forward(relay.profile(), error).map(Either::Right)),

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::client_body::ClientBody;
 use super::request_body::{BodyError, Payload, Upload, UploadProgress};
 
 /// The limits within which request bodies are buffered and read. Clones share the memory.
@@ -63,7 +63,7 @@ impl BodyBuffer {
     /// # Errors
     ///
     /// When the client's body is not as announced.
-    pub async fn read_or_stream(&self, incoming: Incoming) -> Result<ReplayBody, BodyError> {
+    pub async fn read_or_stream(&self, incoming: ClientBody) -> Result<ReplayBody, BodyError> {
         if incoming.is_end_stream() {
             return Ok(ReplayBody::Empty);
         }

@@ -7,6 +7,7 @@
 mod acquire;
 mod attempt;
 mod body_buffer;
+mod client_body;
 mod connector;
 mod coop;
 mod counters;
@@ -38,6 +39,7 @@ use http::HeaderValue;
 use tokio::sync::watch;
 
 pub use self::body_buffer::{BodyBuffer, ReplayBody};
+pub use self::client_body::ClientBody;
 pub use self::connector::connect_tcp;
 use self::connector::{Connected, Connector};
 use self::counters::ConnectionCounters;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::client_body::ClientBody;
 use super::coop::{consume_budget, poll_budget};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -136,7 +136,7 @@ impl UploadProgress {
 pub struct Upload {
     /// Data that was read already.
     prefix: Option<Bytes>,
-    incoming: Incoming,
+    incoming: ClientBody,
     /// How many more bytes may come.
     remaining: u64,
     idle_timeout: Duration,
@@ -148,7 +148,7 @@ pub struct Upload {
 
 impl Upload {
     /// Limits `incoming` to pauses of `idle_timeout` and to `max_length` bytes in all.
-    pub fn new(incoming: Incoming, idle_timeout: Duration, max_length: u64) -> Self {
+    pub fn new(incoming: ClientBody, idle_timeout: Duration, max_length: u64) -> Self {
         let progress = Arc::default();
         Self {
             prefix: None,

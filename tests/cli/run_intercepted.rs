@@ -103,3 +103,33 @@ fn java_reads_the_trust_store_that_is_made_for_it() {
 
     assert!(told.matches("trustedCertEntry").count() > 1, "{told}");
 }
+
+/// Sends a long body and reads only then, through the base URL and through the proxy.
+const SENDS_FIRST: &str = r#"
+import http.client, os, ssl
+from urllib.parse import urlsplit
+base, proxy = urlsplit(os.environ["NEXUDUS_BASE_URL"]), urlsplit(os.environ["HTTPS_PROXY"])
+plain = http.client.HTTPConnection(base.hostname, base.port)
+trusted = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+intercepted = http.client.HTTPSConnection(proxy.hostname, proxy.port, context=trusted)
+intercepted.set_tunnel("localhost", int(os.environ["ORIGIN_PORT"]))
+for connection in [plain, intercepted]:
+    connection.request("POST", "/api/spaces/coworkers", body=b"x" * (16 << 20))
+    answer = connection.getresponse()
+    print(answer.status, answer.getheader("Connection"))
+"#;
+
+#[test]
+fn a_command_that_reads_only_when_it_has_sent_everything_hears_a_refusal() {
+    let (upstream, home) = stage();
+    std::fs::write(home.path("sends_first.py"), SENDS_FIRST).unwrap();
+    let text = format!(
+        "ORIGIN_PORT={} python3 {}",
+        upstream.address().port(),
+        home.path("sends_first.py").display()
+    );
+
+    let told = home.transcript(&mut script(&home, "run -q --read-only", &text));
+
+    assert_eq!(told, "403 close\n403 close\n=> 0\n");
+}

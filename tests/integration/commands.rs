@@ -142,20 +142,35 @@ async fn a_client_may_run_the_commands_that_it_is_allowed() {
 
 /// A client that is not told sends its next request on a connection that is closing.
 #[tokio::test]
-async fn a_refusal_that_leaves_a_long_body_unread_closes_the_connection_and_says_so() {
+async fn a_refusal_that_leaves_a_body_unread_closes_the_connection_and_says_so() {
     let upstream = upstream().start().unwrap();
-    let rule = Rule::parse("POST /api/spaces/coworkers").unwrap();
-    let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]).run().await;
-    let head = "POST /api/spaces/coworkers HTTP/1.1\r\nHost: HOST\r\nContent-Length: ";
+    let rules = ["POST /api/spaces/coworkers", "RUN COWORKER_DELETE /api/spaces/coworkers"];
+    let rules = rules.map(|rule| Rule::parse(rule).unwrap());
+    let daemon = daemon(&upstream).set(|config| config.policy.deny = rules.into()).run().await;
+    let head = |target: &str, fields: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: HOST\r\nContent-Type: {JSON}\r\n{fields}\r\n\r\n")
+    };
 
-    let long = daemon.raw(&format!("{head}2000000\r\n\r\n")).await;
-    assert!(long.starts_with("HTTP/1.1 403 ") && long.contains("connection: close\r\n"), "{long}");
+    for (fields, body) in [
+        ("Content-Length: 2000000", ""),
+        ("Content-Length: 2", ""),
+        ("Content-Length: 2", "{}"),
+        ("Content-Length: 2\r\nExpect: 100-continue", ""),
+        ("Transfer-Encoding: chunked", "2\r\n{}\r\n"),
+    ] {
+        let answer = daemon.raw(&format!("{}{body}", head("/api/spaces/coworkers", fields))).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{fields}: {answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{fields}: {answer}");
+    }
 
+    // What was read to judge it is not unread.
+    let order = r#"{"Ids":[1],"Key":"COWORKER_DELETE"}"#;
+    let judged = head(RUN, &format!("Content-Length: {}", order.len()));
     let end = "GET /api/spaces/coworkers HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n";
-    let short = daemon.raw(&format!("{head}2\r\n\r\n{{}}{end}")).await;
-    let (refused, served) = short.split_once("HTTP/1.1 200 ").expect("the connection stays open");
-    assert!(refused.starts_with("HTTP/1.1 403 ") && !refused.contains("connection:"), "{short}");
-    assert!(served.contains("Records"), "{short}");
+    let both = daemon.raw(&format!("{judged}{order}{end}")).await;
+    let (refused, served) = both.split_once("HTTP/1.1 200 ").expect("the connection stays open");
+    assert!(refused.starts_with("HTTP/1.1 403 ") && !refused.contains("connection:"), "{both}");
+    assert!(served.contains("Records"), "{both}");
 }
 
 const JSON: &str = "application/json";

@@ -75,6 +75,25 @@ async fn whoever_stays_beyond_the_bound_is_let_go_at_once() {
     drop(kept);
 }
 
+/// The few places beyond the bound are for answers: a client that stays keeps none of them.
+#[tokio::test]
+async fn whoever_is_still_sending_beyond_the_bound_is_let_go_at_once_too() {
+    let upstream = upstream().start().unwrap();
+    let place = ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LIMITS_CONNECTIONS", "2");
+    let program = place.start().await;
+    let mut kept = vec![served(&program).await, served(&program).await];
+
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(program.address()).await.unwrap();
+        let host = program.address();
+        let head = format!("POST /api/echo HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "}").await;
+        assert!(answer.contains("\"code\":\"daemon.overloaded\""), "{answer}");
+        kept.push(stream);
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_end_by_themselves() {
     let upstream = upstream().start().unwrap();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Request, Response};
-use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use tokio::io::AsyncWriteExt as _;
 
@@ -16,7 +15,8 @@ use crate::gateway::error_response::{self, UnparsedRequest};
 use crate::gateway::headers::{is_connection_option, is_hop_by_hop, with_dashes};
 use crate::gateway::response_body::ProxyBody;
 use crate::gateway::{client_auth, guard};
-use crate::listen::Stream;
+use crate::listen::{Stream, discard_rest};
+use crate::upstream::ClientBody;
 
 /// Decides on a `CONNECT` of a process of our own user, and connects where it leads elsewhere.
 /// Returns the response, and what the connection continues with once that has been sent; a refusal
@@ -39,7 +39,7 @@ pub async fn send_plain(
     profile: &str,
     proxy: &ForwardProxy,
     to: &HostPort,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Response<ProxyBody> {
     let sent = plain_response(proxy, to, request, true).await;
     sent.unwrap_or_else(|error| error_response::render_for_profile(profile, None, &error))
@@ -85,6 +85,9 @@ pub(in crate::gateway) async fn refuse(
         stream.shutdown().await
     };
     let sent = tokio::time::timeout(timeout, sent).await;
+    if let Ok(Ok(())) = sent {
+        discard_rest(&mut stream).await;
+    }
     tracing::debug!(code = rejection.code, is_sent = matches!(sent, Ok(Ok(()))), "no request");
 }
 
@@ -99,7 +102,7 @@ pub(super) fn connected() -> Response<ProxyBody> {
 pub(super) async fn plain_response(
     proxy: &ForwardProxy,
     to: &HostPort,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     is_owner: bool,
 ) -> Result<Response<ProxyBody>, Error> {
     let (mut head, body) = request.into_parts();

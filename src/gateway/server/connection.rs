@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -30,6 +30,7 @@ use crate::gateway::websocket::PendingUpgrade;
 use crate::gateway::{Gateway, error_response, preflight};
 use crate::listen::{ConnectionState, DrainSignal, ServerIo};
 use crate::telemetry::{AccessEntry, RequestTiming, ThreadConnection};
+use crate::upstream::ClientBody;
 
 /// The state that the requests of one connection share.
 #[derive(Debug)]
@@ -50,12 +51,13 @@ impl ConnectionContext {
         &self,
         http: &http1::Builder,
         io: ServerIo,
-        respond: &impl Fn(Request<Incoming>, InFlightRequest) -> F,
+        respond: &impl Fn(Request<ClientBody>, InFlightRequest) -> F,
     ) -> (hyper::Result<()>, ServerIo, Bytes)
     where
         F: Future<Output = Result<Response<ProxyBody>, Infallible>>,
     {
-        let service = service_fn(|mut request: Request<Incoming>| {
+        let service = service_fn(|request: Request<Incoming>| {
+            let mut request = request.map(|body| ClientBody::new(body, self.state.unread_body()));
             encode_target(request.uri_mut());
             let (in_flight, span) = self.begin(&request);
             let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
@@ -69,11 +71,13 @@ impl ConnectionContext {
             biased;
             ended = &mut connection => ended,
             () = wait_for_drain(&mut drain, &self.state) => {
-                self.state.end_idle();
                 Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
                     ended = &mut connection => ended,
-                    () = drain.wait_end() => (&mut connection).await,
+                    () = drain.wait_end() => {
+                        self.state.set_unread_body(false);
+                        (&mut connection).await
+                    }
                 }
             }
         };
@@ -81,15 +85,15 @@ impl ConnectionContext {
         (ended, io.into_inner(), read_buf)
     }
 
-    fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
-        let is_first = self.state.begin_request(!request.body().is_end_stream());
+    fn begin(&self, request: &Request<ClientBody>) -> (InFlightRequest, tracing::Span) {
+        let is_first = self.state.begin_request();
         self.thread.count_request();
         let identity = || self.sender.identity_to_log();
         let telemetry = &self.sender.telemetry;
         let mut access = AccessEntry::begin(telemetry, request, loggable_path, identity);
         access.set_accept(|| is_first.then(|| self.state.age()));
         let span = access.span();
-        (InFlightRequest::new(self.state.clone(), access, self.drain.track(), request.body()), span)
+        (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
     }
 
     /// Relays a WebSocket or a tunnel until a reload takes the access away from its peer: no further
@@ -116,9 +120,9 @@ impl ConnectionContext {
         }
     }
 
-    /// Says, of a connection that has ended, whether its client may still be sending, and is waited for.
-    pub(super) fn may_be_sending(&self) -> bool {
-        self.state.may_have_unread_body() && self.sender.is_allowed()
+    /// Notes that the client may be sending more behind the request that ends the connection.
+    pub(in crate::gateway) fn expect_more(&self) {
+        self.state.set_unread_body(true);
     }
 
     /// Says whether the connection is within the limits: beyond, each request is refused.
@@ -183,7 +187,7 @@ impl ConnectionContext {
     pub(in crate::gateway) fn respond<'a>(
         &'a self,
         gateway: &'a ArcSwap<Gateway>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         mut in_flight: InFlightRequest,
         upgrade: &'a PendingUpgrade,
     ) -> impl Future<Output = Result<Response<ProxyBody>, Infallible>> + 'a {
@@ -215,7 +219,7 @@ impl ConnectionContext {
                 (error_response::render(&Error::Overloaded), true)
             };
             page.into_iter().for_each(|page| page.allow(&mut response));
-            self.close_if_due(&mut response, is_refused, &in_flight);
+            self.close_if_due(&mut response, is_refused);
             in_flight.record_response(&response, &timing);
             if let Some(upgraded) = response.body_mut().take_upgraded() {
                 upgrade.set(upgraded, in_flight, response.extensions_mut().remove());
@@ -230,9 +234,10 @@ impl ConnectionContext {
         &self,
         response: &mut Response<ProxyBody>,
         is_refused: bool,
-        in_flight: &InFlightRequest,
     ) {
-        let is_cut = is_refused && in_flight.has_long_body();
+        // hyper closes a connection on which a part of a body is unread. A client that is not told sends
+        // its next request there, and gets no response.
+        let is_cut = is_refused && self.state.has_unread_body();
         if is_cut || self.sender.must_close(response) || self.should_move(response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

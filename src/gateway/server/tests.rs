@@ -9,7 +9,7 @@ fn the_future_of_a_request_is_small() {
         _: fn(
             &'a ConnectionContext,
             &'a ArcSwap<Gateway>,
-            Request<Incoming>,
+            Request<ClientBody>,
             InFlightRequest,
             &'a PendingUpgrade,
         ) -> F,
