@@ -371,9 +371,8 @@ impl Daemon {
         self.drain.begin();
         self.oversight.close();
         if !self.drain.wait_closed(limit).await {
-            match self.in_flight() {
-                0 => tracing::info!("clients did not close their connections in time"),
-                in_flight => tracing::warn!(in_flight, "requests did not finish in time"),
+            if self.in_flight() > 0 {
+                tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
             }
             self.drain.end();
             self.drain.wait_closed(FINAL_RESPONSE_TIMEOUT).await;
